@@ -1,0 +1,1 @@
+"""Development scripts: what builds the data that ships with the package."""

@@ -1,0 +1,1 @@
+"""Penstock: the self-hosted platform that keeps language models honest, fast and billed correctly."""

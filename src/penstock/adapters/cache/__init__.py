@@ -1,0 +1,1 @@
+"""Caches: `embedded` (bytes-capped, in process)."""

@@ -1,0 +1,1 @@
+"""The ledger on SQLite (embedded) and on PostgreSQL (shared by many processes)."""

@@ -1,0 +1,1 @@
+"""Secrets: `embedded` (files and a snapshot of the environment)."""

@@ -1,0 +1,1 @@
+"""Streams: `embedded` (segment files)."""

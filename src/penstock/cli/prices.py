@@ -1,0 +1,89 @@
+"""`penstock prices`: what a token costs here, today."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.text import Text
+
+from penstock.cli.deployment import DEFAULTS, Deployment
+from penstock.cli.output import dollars, facts, table
+from penstock.cli.server import HERE, Server
+from penstock.kernel.errors import Invalid, NotFound
+from penstock.sdk.replies import ModelPrice
+from penstock.wiring.catalogue import price_book
+
+prices = App(name="prices", help="See what a token costs here, today.")
+
+
+@prices.command(name="list")
+def show_all(
+    model: Annotated[str, Parameter(help="Only models whose name holds this.")] = "",
+    *,
+    provider: Annotated[str, Parameter(help="Only this provider.")] = "",
+    server: Server = HERE,
+) -> None:
+    """List the prices in force today, in dollars per million tokens."""
+    found = server.ask(lambda client: client.prices(provider, model))
+    columns = ("provider", "model", ">input", ">cached", ">output", ">window", "version")
+    rows = [
+        (p.provider, p.model, *_amounts(p), f"{p.context_window:,}" if p.context_window else "-", p.version)
+        for p in found
+    ]
+    server.show(found, table(columns, rows, empty="No price matches."))
+
+
+@prices.command
+def show(name: str, *, server: Server = HERE) -> None:
+    """Show one price.
+
+    Parameters
+    ----------
+    name
+        PROVIDER/MODEL, as `penstock prices list` names it.
+    """
+    provider, slash, model = name.partition("/")
+    if not slash:
+        raise Invalid(
+            "A price is named PROVIDER/MODEL.", field="name", value=name, remedy="E.g. openai/gpt-4o."
+        )
+    found = [p for p in server.ask(lambda client: client.prices(provider, model)) if p.model == model]
+    if not found:
+        raise NotFound(
+            "There is no such price.", field="name", value=name, remedy="See `penstock prices list`."
+        )
+    price = found[0]
+    amounts = _amounts(price)
+    server.show(
+        price,
+        facts(
+            (
+                ("model", f"{price.provider}/{price.model}"),
+                ("input", f"{amounts[0]} per million tokens"),
+                ("cached input", f"{amounts[1]} per million tokens"),
+                ("output", f"{amounts[2]} per million tokens"),
+                ("context window", f"{price.context_window:,} tokens" if price.context_window else "unknown"),
+                (
+                    "longest answer",
+                    f"{price.max_output_tokens:,} tokens" if price.max_output_tokens else "unknown",
+                ),
+                ("version", price.version),
+            )
+        ),
+    )
+
+
+@prices.command
+def version(*, deployment: Deployment = DEFAULTS) -> None:
+    """Name the price table that this configuration gives, overrides included. No server is asked."""
+    settings = deployment.settings()
+    book = price_book(settings, settings.providers)
+    told = {"version": book.version, "source": book.source, "built": book.built.isoformat()}
+    deployment.show(told, Text(f"{book.version}  (from {book.source}, built {book.built:%Y-%m-%d})"))
+
+
+def _amounts(price: ModelPrice) -> tuple[str, str, str]:
+    if price.free:
+        return "free", "free", "free"
+    return dollars(price.input), dollars(price.cached_input), dollars(price.output)

@@ -1,0 +1,191 @@
+"""Chat requests of the OpenAI wire, both ways: bytes and `kernel.chat.ChatRequest`.
+
+Promises
+- `parse_request(render_request(x)) == x` for every request this wire can say.
+- What has no place in `ChatRequest` (logprobs, parallel_tool_calls, reasoning_effort, the legacy `functions`, …) is in
+  `extras`, byte for byte; an explicit null means "not given".
+- A refusal is an `Invalid` that names field, value, limit and remedy. Numbers outside a double's range are refused.
+- `max_tokens` and `max_completion_tokens` are one limit; of both, the smaller counts.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import UNSET, Meta, Raw
+
+from penstock.dialects.members import ANY, FLAG, Members
+from penstock.dialects.openai_envelope import MAX_CHOICES, MAX_MESSAGES, MAX_MODEL_CHARS, OutputLimit
+from penstock.dialects.openai_envelope import REMEDIES as ENVELOPE_REMEDIES
+from penstock.dialects.openai_messages import REMEDIES as MESSAGE_REMEDIES
+from penstock.dialects.openai_messages import parse_message, render_message
+from penstock.dialects.strict_json import decode_as, decode_object, shorten
+from penstock.kernel.chat import ChatRequest, Extras, Message, Tool
+from penstock.kernel.errors import Invalid
+
+MAX_STOPS: Final = 16
+MAX_TOOLS: Final = 1_024
+
+REMEDIES: Final = {
+    **MESSAGE_REMEDIES,
+    **ENVELOPE_REMEDIES,
+    "content": MESSAGE_REMEDIES["content"],
+    "role": MESSAGE_REMEDIES["role"],
+    "stop": f"Send a string or at most {MAX_STOPS} strings.",
+    "tools": f"Send at most {MAX_TOOLS} tools, each with a type and a function that has a name.",
+    "name": "Give the function a name.",
+    "seed": "Send a whole number.",
+    "top_p": "Send a number from 0 to 1.",
+}
+
+_MODEL: Final = msgspec.json.Decoder(Annotated[str, Meta(min_length=1, max_length=MAX_MODEL_CHARS)])
+_LIMIT: Final = msgspec.json.Decoder(OutputLimit)
+_TEMPERATURE: Final = msgspec.json.Decoder(Annotated[float, Meta(ge=0, le=2)])
+_TOP_P: Final = msgspec.json.Decoder(Annotated[float, Meta(ge=0, le=1)])
+_CHOICES: Final = msgspec.json.Decoder(Annotated[int, Meta(ge=1, le=MAX_CHOICES)])
+_STOPS: Final = msgspec.json.Decoder(str | Annotated[list[str], Meta(max_length=MAX_STOPS)])
+_SEED: Final = msgspec.json.Decoder(Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)])
+
+
+def parse_request(body: bytes) -> ChatRequest:
+    """Read a whole chat request. Raises `Invalid`."""
+    members = Members(decode_object(body), "", REMEDIES)
+    try:
+        decode_as(body, ANY)  # for its checks: every number is in range, every string well-formed
+    except msgspec.ValidationError as error:
+        raise Invalid(
+            "A number is out of range.",
+            code="invalid_field",
+            value=shorten(str(error)),
+            limit="64-bit integers and doubles",
+            remedy="Send numbers that fit.",
+        ) from None
+    model = members.take("model", _MODEL, "")
+    if not model:
+        raise members.missing("model")
+    stream = members.take("stream", FLAG, default=False)
+    include_usage, options = _stream_options(members, stream=stream)
+    limits = [members.take_optional(name, _LIMIT) for name in ("max_completion_tokens", "max_tokens")]
+    stops = members.take("stop", _STOPS, [])
+    return ChatRequest(
+        model=model,
+        messages=_messages(members),
+        stream=stream,
+        include_usage=include_usage,
+        max_output_tokens=min((limit for limit in limits if limit is not None), default=None),
+        temperature=members.take_optional("temperature", _TEMPERATURE),
+        top_p=members.take_optional("top_p", _TOP_P),
+        n=members.take("n", _CHOICES, 1),
+        stop=(stops,) if isinstance(stops, str) else tuple(stops),
+        seed=members.take_optional("seed", _SEED),
+        tools=_tools(members),
+        tool_choice=members.take_raw("tool_choice") or UNSET,
+        response_format=members.take_raw("response_format") or UNSET,
+        user=members.take_text("user"),
+        extras={**members.rest(), **options},
+    )
+
+
+def _stream_options(members: Members, *, stream: bool) -> tuple[bool, Extras]:
+    options = members.take_object("stream_options")
+    if options is None:
+        return False, {}
+    if not stream:
+        raise members.wrong("stream_options", "stream_options is for streams only.", "stream is not true")
+    asked = options.take("include_usage", FLAG, default=False)
+    others = options.rest()
+    return asked, {"stream_options": Raw(msgspec.json.encode(others))} if others else {}
+
+
+def _messages(members: Members) -> tuple[Message, ...]:
+    items = members.take_list("messages")
+    if items is None:
+        raise members.missing("messages")
+    if not 1 <= len(items) <= MAX_MESSAGES:
+        raise members.wrong(
+            "messages", "There are no messages, or too many.", len(items), f"1 to {MAX_MESSAGES}"
+        )
+    return tuple(
+        [parse_message(Members.of(item, f"messages[{index}]", REMEDIES)) for index, item in enumerate(items)]
+    )
+
+
+def _tools(members: Members) -> tuple[Tool, ...]:
+    items = members.take_list("tools") or []
+    if len(items) > MAX_TOOLS:
+        raise members.wrong("tools", "There are too many tools.", len(items), MAX_TOOLS)
+    return tuple([_tool(Members.of(item, f"tools[{index}]", REMEDIES)) for index, item in enumerate(items)])
+
+
+def _tool(members: Members) -> Tool:
+    kind = members.need_text("type")
+    if kind != "function":
+        return Tool(name=kind, extras={"type": Raw(msgspec.json.encode(kind)), **members.rest()})
+    function = members.take_object("function")
+    if function is None:
+        raise members.missing("function")
+    name = function.need_text("name")
+    if not name:
+        raise function.missing("name")
+    return Tool(
+        name=name,
+        description=function.take_text("description"),
+        parameters=function.take_raw("parameters") or UNSET,
+        strict=function.take_nullable("strict", FLAG),
+        extras={**members.rest(), **function.rest("function.")},
+    )
+
+
+# ------------------------------------------------------------------------------------------------- rendering
+
+
+def render_request(request: ChatRequest, limit_name: str = "max_completion_tokens") -> bytes:
+    """Return the request's bytes; `limit_name` is the member that carries the output limit. Raises `Invalid`."""
+    wire: dict[str, Any] = {
+        "model": request.model,
+        "messages": [render_message(message) for message in request.messages],
+    }
+    extras = dict(request.extras)
+    if request.stream:
+        wire["stream"] = True
+        options = extras.pop("stream_options", None)
+        if request.include_usage or options is not None:
+            wire["stream_options"] = _render_options(options, include_usage=request.include_usage)
+    optional: tuple[tuple[str, object], ...] = (
+        (limit_name, request.max_output_tokens),
+        ("temperature", request.temperature),
+        ("top_p", request.top_p),
+        ("n", request.n if request.n != 1 else None),
+        ("stop", list(request.stop) or None),
+        ("seed", request.seed),
+        ("tools", [_render_tool(tool) for tool in request.tools] or None),
+        ("tool_choice", None if request.tool_choice is UNSET else request.tool_choice),
+        ("response_format", None if request.response_format is UNSET else request.response_format),
+        ("user", request.user or None),
+    )
+    wire.update({name: value for name, value in optional if value is not None})
+    return msgspec.json.encode({**wire, **extras})
+
+
+def _render_options(options: Raw | None, *, include_usage: bool) -> dict[str, Any]:
+    wire: dict[str, Any] = {} if options is None else msgspec.json.decode(options, type=dict[str, Raw])
+    if include_usage:
+        wire["include_usage"] = True
+    return wire
+
+
+def _render_tool(tool: Tool) -> dict[str, Any]:
+    extras = dict(tool.extras)
+    if "type" in extras:
+        return extras
+    function: dict[str, Any] = {"name": tool.name}
+    if tool.description:
+        function["description"] = tool.description
+    if tool.parameters is not UNSET:
+        function["parameters"] = tool.parameters
+    if tool.strict is not UNSET:
+        function["strict"] = tool.strict
+    for name in [name for name in extras if name.startswith("function.")]:
+        function[name.removeprefix("function.")] = extras.pop(name)
+    return {"type": "function", "function": function, **extras}

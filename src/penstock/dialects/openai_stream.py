@@ -1,0 +1,192 @@
+"""Streamed replies of the OpenAI wire, both ways: SSE events and `kernel.chat.ChatEvent`.
+
+Promises: feeding a `StreamParser` what a `StreamRenderer` wrote gives the same events; a chunk of several choices is
+several events; usage on a chunk with choices becomes an event of its own after them. Unknown members of a delta are
+kept in the event's `extras`, those of its choice under ``choice.<name>``, those of the chunk under ``chunk.<name>``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from penstock.dialects.members import Members
+from penstock.dialects.openai_errors import read_vendor_error
+from penstock.dialects.openai_facts import event_data
+from penstock.dialects.openai_messages import REMEDIES
+from penstock.dialects.openai_replies import canonical_finish, parse_usage, render_usage
+from penstock.dialects.strict_json import decode_object
+from penstock.kernel.chat import ChatEvent, Extras, ToolCallDelta
+from penstock.kernel.errors import Invalid, Upstream
+
+DONE_EVENT: Final = b"data: [DONE]\n\n"
+_WHOLE: Final = msgspec.json.Decoder(int)
+
+
+class StreamParser:
+    """Reads one stream, event by event. `id`, `model` and `created_s` are known after the first chunk."""
+
+    __slots__ = ("created_s", "done", "id", "model")
+
+    def __init__(self) -> None:
+        """Start before the first event."""
+        self.id = ""
+        self.model = ""
+        self.created_s = 0
+        self.done = False
+        """The end mark was seen."""
+
+    def feed(self, block: bytes) -> list[ChatEvent]:
+        """Take one SSE event and return what it says, nothing for a comment or the end mark.
+
+        Raises `Upstream`: with the vendor's kind of failure for an error event, with ``malformed_reply`` for nonsense.
+        """
+        data = event_data(block)
+        if not data:
+            return []
+        if data == b"[DONE]":
+            self.done = True
+            return []
+        try:
+            return self._chunk(Members(decode_object(data), "", REMEDIES), data)
+        except Invalid as error:
+            raise Upstream(
+                f"An event of the provider's stream is malformed: {error.message}",
+                code="malformed_reply",
+                field=error.field,
+            ) from None
+
+    def _chunk(self, members: Members, data: bytes) -> list[ChatEvent]:
+        if members.take_raw("error") is not None:
+            said = read_vendor_error(200, data)
+            raise Upstream(f"The provider gave up mid-stream: {said.message}", code=said.kind)
+        self.id = members.take_text("id") or self.id
+        self.model = members.take_text("model") or self.model
+        self.created_s = members.take("created", _WHOLE, 0) or self.created_s
+        members.take_text("object")
+        usage = parse_usage(members)
+        items = members.take_list("choices") or []
+        around = members.rest("chunk.")
+        events = [
+            _event(Members.of(item, f"choices[{index}]", REMEDIES), around)
+            for index, item in enumerate(items)
+        ]
+        if usage is not None:
+            events.append(ChatEvent(usage=usage, extras={} if items else around))
+        return events
+
+
+def _event(choice: Members, around: Extras) -> ChatEvent:
+    index = choice.take("index", _WHOLE, 0)
+    finish = canonical_finish(choice.take_text("finish_reason"))
+    delta = choice.take_object("delta") or Members({}, choice.at("delta"), REMEDIES)
+    return ChatEvent(
+        index=index,
+        role=delta.take_text("role"),
+        text=delta.take_text("content"),
+        reasoning=delta.take_text("reasoning_content"),
+        refusal=delta.take_text("refusal"),
+        tool_calls=_call_deltas(delta),
+        finish=finish,
+        extras={**delta.rest(), **_given(choice.rest("choice.")), **around},
+    )
+
+
+def _given(extras: Extras) -> Extras:
+    """Drop what is null: every chunk says ``"logprobs": null``."""
+    return {name: value for name, value in extras.items() if value != Raw(b"null")}
+
+
+def _call_deltas(delta: Members) -> tuple[ToolCallDelta, ...]:
+    calls: list[ToolCallDelta] = []
+    for position, item in enumerate(delta.take_list("tool_calls") or []):
+        call = Members.of(item, f"{delta.at('tool_calls')}[{position}]", REMEDIES)
+        function = call.take_object("function") or Members({}, call.at("function"), REMEDIES)
+        calls.append(
+            ToolCallDelta(
+                index=call.take("index", _WHOLE, position),
+                id=call.take_text("id"),
+                name=function.take_text("name"),
+                arguments=function.take_text("arguments"),
+            )
+        )
+    return tuple(calls)
+
+
+class StreamRenderer:
+    """Writes one stream. `include_usage` says whether the caller asked for the usage chunk."""
+
+    __slots__ = ("_head", "_include_usage")
+
+    def __init__(self, id: str, model: str, created_s: int, *, include_usage: bool = True) -> None:
+        """Fix what every chunk repeats."""
+        self._head = {"id": id, "object": "chat.completion.chunk", "created": created_s, "model": model}
+        self._include_usage = include_usage
+
+    def event(self, event: ChatEvent) -> bytes:
+        """Return the SSE events that say `event`: a chunk, and a usage chunk when it carries usage; maybe b""."""
+        around = {
+            name.removeprefix("chunk."): raw
+            for name, raw in event.extras.items()
+            if name.startswith("chunk.")
+        }
+        out = b""
+        if event.usage is None or _says_something(event):
+            out = self._chunk([_choice(event)], around)
+        if event.usage is not None and self._include_usage:
+            out += self._chunk([], {**around, "usage": render_usage(event.usage)})
+        return out
+
+    def done(self) -> bytes:
+        """Return the end mark."""
+        return DONE_EVENT
+
+    def _chunk(self, choices: list[dict[str, Any]], others: dict[str, Any]) -> bytes:
+        return b"data: %b\n\n" % msgspec.json.encode({**self._head, "choices": choices, **others})
+
+
+def _says_something(event: ChatEvent) -> bool:
+    return bool(
+        event.role or event.text or event.reasoning or event.refusal or event.tool_calls or event.finish
+    )
+
+
+def _choice(event: ChatEvent) -> dict[str, Any]:
+    delta: dict[str, Any] = {
+        name: value
+        for name, value in (
+            ("role", event.role),
+            ("content", event.text),
+            ("reasoning_content", event.reasoning),
+            ("refusal", event.refusal),
+        )
+        if value or (name == "content" and event.role and not event.tool_calls)
+    }
+    if event.tool_calls:
+        delta["tool_calls"] = [_render_call(call) for call in event.tool_calls]
+    own: dict[str, Any] = {}
+    for name, raw in event.extras.items():
+        if name.startswith("choice."):
+            own[name.removeprefix("choice.")] = raw
+        elif not name.startswith("chunk."):
+            delta[name] = raw
+    return {
+        "index": event.index,
+        "delta": delta,
+        "logprobs": None,
+        "finish_reason": event.finish or None,
+        **own,
+    }
+
+
+def _render_call(call: ToolCallDelta) -> dict[str, Any]:
+    wire: dict[str, Any] = {"index": call.index}
+    function: dict[str, Any] = {}
+    if call.id:
+        wire |= {"id": call.id, "type": "function"}
+    if call.name:
+        function["name"] = call.name
+    function["arguments"] = call.arguments
+    return {**wire, "function": function}

@@ -1,0 +1,1 @@
+"""What every HTTP face shares: routes with policies, authentication, errors, the bridge for pages."""

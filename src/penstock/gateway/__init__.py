@@ -1,0 +1,1 @@
+"""The AI gateway: every team's door to every model."""

@@ -1,0 +1,295 @@
+"""Before a byte leaves: caps, limits and money, in that order; every refusal says which limit, its value and
+the remedy.
+
+Promises: a refused request costs nothing and leaves nothing held; an admitted one holds its worst case at
+every level of the tenancy path before it is dispatched, and gives back what it did not use; the answer is
+clamped so that it cannot cost more than was held. `Seat` is the receipt: whoever holds it settles it exactly
+once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from penstock.gateway.ask import Ask
+from penstock.gateway.routing import Target
+from penstock.kernel.context import Principal, RequestContext
+from penstock.kernel.errors import Forbidden, Invalid, OverBudget, OverLimit, Unavailable
+from penstock.kernel.money import affordable_output_tokens, format_dollars, worst_case_nanos
+from penstock.kernel.settings import AdmissionSettings
+from penstock.mechanisms.limits import Plan, Plans
+from penstock.ports.ledger import Hold, Ledger
+from penstock.ports.state import State, Taken
+
+LEAST_OUTPUT_TOKENS = 16
+UNLIMITED = Taken(-1, (), ())
+_UNPRICED_KINDS = {"input_audio": "audio", "audio": "audio", "video_url": "video", "input_video": "video"}
+_UNPRICED_MEMBERS = {"audio": "audio", "web_search_options": "web_search"}
+
+
+class Seat:
+    """An admitted request: what it holds and what it may use.
+
+    `output_tokens` is what the upstream is clamped to, per choice; `held_nanos` what the ledger reserved so
+    far.
+    """
+
+    __slots__ = (
+        "asks_tokens",
+        "held_nanos",
+        "in_doubt",
+        "input_tokens",
+        "operation",
+        "output_tokens",
+        "plan",
+        "taken",
+        "topups",
+    )
+
+    def __init__(
+        self, operation: str, plan: Plan, input_tokens: int, output_tokens: int, tokens: int
+    ) -> None:
+        """Open a seat for `operation`; `tokens` is what the token limits were charged."""
+        self.operation = operation
+        self.plan = plan
+        self.input_tokens = input_tokens
+        self.output_tokens = output_tokens
+        self.asks_tokens = tokens
+        self.held_nanos = 0
+        self.taken = UNLIMITED
+        self.in_doubt = False
+        """Whether the limits were asked for and no answer came: the slots may be taken all the same."""
+        self.topups = 0
+
+
+class Admission:
+    """The gate. One per process."""
+
+    def __init__(
+        self, settings: AdmissionSettings, plans: Plans, state: State, ledger: Ledger, hold_timeout_s: int
+    ) -> None:
+        """Take limits from `state` and money from `ledger`; holds lapse after `hold_timeout_s` seconds."""
+        self._settings = settings
+        self._plans = plans
+        self._state = state
+        self._ledger = ledger
+        self._hold_timeout_s = hold_timeout_s
+        self.unlimited = 0
+        """Requests let through without rate limits because the state store was unreachable."""
+
+    async def admit(self, context: RequestContext, ask: Ask, targets: Sequence[Target]) -> Seat:
+        """Admit a request or raise Rejected/Unavailable; see the module's promises."""
+        principal = context.principal
+        output_tokens = self._granted_output(ask, principal, targets)
+        self._check_caps(ask, principal, targets)
+        worst = worst_nanos(targets, ask, output_tokens)
+        caps = (principal.max_request_nanos, self._settings.max_request_nanos)
+        cap_nanos = min((cap for cap in caps if cap), default=0)
+        if cap_nanos and worst > cap_nanos:
+            raise OverBudget(
+                f"This request could cost {format_dollars(worst)}; {format_dollars(cap_nanos)} is allowed.",
+                code="request_too_expensive",
+                field="max_tokens",
+                value=worst,
+                limit=cap_nanos,
+                remedy="Shorten the prompt or lower max_tokens.",
+            )
+        plan = self._plans.of(principal)
+        seat = Seat(
+            context.request_id,
+            plan,
+            ask.input_tokens,
+            output_tokens,
+            ask.input_tokens + output_tokens * ask.n,
+        )
+        await self._take_limits(seat)
+        try:
+            await self._hold(seat, ask, targets, worst)
+        except BaseException:  # because whatever stops the hold, the limits taken a moment ago must go back
+            await self.give_back(seat, seat.asks_tokens)
+            raise
+        return seat
+
+    async def top_up(self, seat: Seat, amount_nanos: int) -> bool:
+        """Reserve `amount_nanos` more for the same operation; False when the budget has no room."""
+        try:
+            await self._ledger.hold(
+                Hold(seat.operation, amount_nanos, seat.plan.lines, self._hold_timeout_s, seat.topups + 1)
+            )
+        except (OverBudget, Unavailable):
+            return False
+        seat.topups += 1
+        seat.held_nanos += amount_nanos
+        return True
+
+    async def give_back(self, seat: Seat, unused_tokens: int) -> None:
+        """Return the request's slots and unused tokens; when the store is down they lapse by themselves."""
+        if seat.taken.remaining:
+            refund = seat.plan.refund(unused_tokens, seat.asks_tokens)
+        else:
+            refund = seat.plan.refund(0) if seat.in_doubt else ()
+        if refund:
+            with suppress(Unavailable):
+                await self._state.give_back(refund, seat.operation)
+
+    # --- the rungs -------------------------------------------------------------------------------------------------
+
+    def _granted_output(self, ask: Ask, principal: Principal, targets: Sequence[Target]) -> int:
+        """Return the answer tokens granted per choice: what was asked for, within every cap that applies."""
+        settings = self._settings
+        wanted = settings.default_output_tokens if ask.max_output_tokens is None else ask.max_output_tokens
+        granted = min(wanted, settings.max_output_tokens)
+        if principal.max_output_tokens:
+            granted = min(granted, principal.max_output_tokens)
+        for target in targets:
+            if target.price.max_output_tokens:
+                granted = min(granted, target.price.max_output_tokens)
+        return granted
+
+    def _check_caps(self, ask: Ask, principal: Principal, targets: Sequence[Target]) -> None:
+        if not principal.may_use(ask.model):
+            raise Forbidden(
+                "This key may not use that model.",
+                code="model_not_allowed",
+                field="model",
+                value=ask.model,
+                limit=", ".join(principal.models),
+            )
+        if ask.envelope.message_count > self._settings.max_messages:
+            raise Invalid(
+                "The conversation has too many messages.",
+                field="messages",
+                value=ask.envelope.message_count,
+                limit=self._settings.max_messages,
+                remedy="Drop or summarise the oldest ones.",
+            )
+        if ask.n > self._settings.max_choices:
+            raise Invalid(
+                "Too many choices asked for.", field="n", value=ask.n, limit=self._settings.max_choices
+            )
+        cap = principal.max_input_tokens
+        if cap and ask.input_tokens > cap and ask.least_input_tokens() > cap:
+            raise Invalid(
+                "The prompt is longer than this key allows.",
+                code="prompt_too_long",
+                field="messages",
+                value=ask.least_input_tokens(),
+                limit=cap,
+                remedy="Shorten the conversation.",
+            )
+        _check_kinds(ask, targets)
+        windows = [target.price.context_window for target in targets if target.price.context_window]
+        if windows and ask.bound_tokens > min(windows):
+            _check_overflow(ask, max(windows))
+
+    async def _take_limits(self, seat: Seat) -> None:
+        plan = seat.plan
+        if not plan.asks and not plan.token_buckets:
+            return
+        asks = plan.asks_for(seat.asks_tokens)
+        try:
+            taken = await self._state.take(asks, seat.operation)
+        except Unavailable:
+            # Rate limits protect capacity, not money: without their store traffic goes on and the metric says so.
+            self.unlimited += 1
+            seat.in_doubt = True
+            return
+        except (
+            BaseException
+        ):  # because a call whose caller left may be carried out all the same: give back its slots
+            seat.in_doubt = True
+            await self.give_back(seat, 0)
+            raise
+        if taken.refused >= 0:
+            ask = asks[taken.refused]
+            raise OverLimit(
+                f"The limit of {ask.limit} {plan.names[taken.refused]} is reached.",
+                field=plan.names[taken.refused],
+                value=ask.amount,
+                limit=ask.limit,
+                retry_after_s=taken.retry_after_s,
+                remedy=f"Retry after {max(taken.retry_after_s, 0.001):.3f} s.",
+            )
+        seat.taken = taken
+
+    async def _hold(self, seat: Seat, ask: Ask, targets: Sequence[Target], worst: int) -> None:
+        """Reserve the worst case; a caller that named no answer length gets the length the room affords.
+
+        A refusal tells the room of one account, and another may have less: at most one more try for each.
+        """
+        amount_nanos = worst
+        for tries_left in range(len(seat.plan.lines), -1, -1):
+            try:
+                await self._ledger.hold(self._reservation(seat, targets, amount_nanos))
+                break
+            except OverBudget as refusal:
+                room_nanos = refusal.limit if isinstance(refusal.limit, int) else 0
+                output_tokens = _affordable(targets, ask, room_nanos)
+                if not tries_left or ask.max_output_tokens is not None or output_tokens < LEAST_OUTPUT_TOKENS:
+                    raise
+                seat.output_tokens = min(seat.output_tokens, output_tokens)
+                amount_nanos = worst_nanos(targets, ask, seat.output_tokens)
+        seat.held_nanos = amount_nanos
+
+    def _reservation(self, seat: Seat, targets: Sequence[Target], amount_nanos: int) -> Hold:
+        first = targets[0]
+        return Hold(
+            seat.operation,
+            amount_nanos,
+            seat.plan.lines,
+            self._hold_timeout_s,
+            0,
+            f"{first.label} {first.price.version}",
+        )
+
+
+def worst_nanos(targets: Sequence[Target], ask: Ask, output_tokens: int) -> int:
+    """Return the most this request can cost at the dearest of its targets, in nano-dollars."""
+    if len(targets) == 1:
+        return worst_case_nanos(targets[0].price, ask.input_tokens, output_tokens, ask.n, ask.images)
+    return max(worst_case_nanos(t.price, ask.input_tokens, output_tokens, ask.n, ask.images) for t in targets)
+
+
+def _affordable(targets: Sequence[Target], ask: Ask, room_nanos: int) -> int:
+    return min(
+        affordable_output_tokens(t.price, room_nanos, ask.input_tokens, ask.n, ask.images) for t in targets
+    )
+
+
+def _check_kinds(ask: Ask, targets: Sequence[Target]) -> None:
+    """Refuse parts and services that the price does not cover: what cannot be priced cannot be held."""
+    envelope = ask.envelope
+    for member, kind in _UNPRICED_MEMBERS.items():
+        if member in envelope.members and envelope.raw(member) != b"null":
+            _must_be_priced(kind, targets, member, member)
+    for part in envelope.other_parts:
+        if part in _UNPRICED_KINDS:
+            _must_be_priced(_UNPRICED_KINDS[part], targets, "messages.content.type", part)
+
+
+def _must_be_priced(kind: str, targets: Sequence[Target], field: str, value: str) -> None:
+    if any(kind in target.price.unpriced for target in targets):
+        raise Invalid(
+            f"{value!r} has no price for this model.",
+            code="part_without_price",
+            field=field,
+            value=value,
+            remedy="Use a model that is priced for it, or leave it out.",
+        )
+
+
+def _check_overflow(ask: Ask, window: int) -> None:
+    """Refuse a prompt that cannot fit. `least_input_tokens` never exceeds the model's own count, so nobody
+    is refused wrongly; what lies between the two bounds is the vendor's to decide.
+    """
+    least = ask.least_input_tokens()
+    if least > window:
+        raise Invalid(
+            f"The prompt has at least {least:,} tokens; the model's context window holds {window:,}.",
+            code="context_length_exceeded",
+            field="messages",
+            value=least,
+            limit=window,
+            remedy="Shorten the conversation or use a model with a larger window.",
+        )

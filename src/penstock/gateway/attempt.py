@@ -1,0 +1,191 @@
+"""One call to one back end, up to the point where its answer is certain to have begun.
+
+Promise: until the first content byte a failure is invisible to the caller, because nothing has left yet: a
+whole reply is read to its end here, and of a stream the frames before the first content (roles, comments,
+keep-alives) are kept back. So "200 and then an error" is a failed attempt like any other, and may be tried
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from penstock.dialects.openai_facts import (
+    DONE,
+    ERROR,
+    MALFORMED,
+    USAGE,
+    ReplyFacts,
+    StreamFacts,
+    read_reply_facts,
+)
+from penstock.gateway.routing import Target
+from penstock.kernel.errors import Upstream
+from penstock.net.sse import SseSplitter
+from penstock.ports.providers import ChatCall, ChatReplyStream, ProviderFailure
+
+BEFORE_CONTENT = {
+    "cut": "connection_reset",
+    "error_mid_stream": "server_error",
+    "stalled": "first_byte_timeout",
+}
+"""What a failure that belongs mid-stream is while nothing has left yet: one of those that may be tried again."""
+REPLY_BYTES_MAX = 32 * 1024 * 1024
+HELD_BACK_BYTES_MAX = 256 * 1024
+LATE_S = 0.5
+
+
+class WholeAnswer:
+    """A complete reply."""
+
+    __slots__ = ("body", "facts")
+
+    def __init__(self, body: bytes, facts: ReplyFacts) -> None:
+        """Keep the vendor's bytes and what they mean."""
+        self.body = body
+        self.facts = facts
+
+
+class StreamedAnswer:
+    """A stream that has begun. `pending` is what may be sent on; `facts` what was seen so far."""
+
+    __slots__ = ("_failure", "_keep_usage", "_reply", "_splitter", "ended", "facts", "pending")
+
+    def __init__(self, reply: ChatReplyStream, *, keep_usage: bool) -> None:
+        """Read `reply`; the usage-only chunk is passed on only if `keep_usage`."""
+        self._reply = reply
+        self._splitter = SseSplitter()
+        self._keep_usage = keep_usage
+        self._failure: ProviderFailure | None = None
+        self.facts = StreamFacts()
+        self.pending = b""
+        self.ended = False
+
+    async def next(self) -> bytes:
+        """Return the next bytes to send on, b"" if there are none right now or `ended`. The end mark is held
+        back.
+
+        Raises ProviderFailure when the stream stalls, is cut, turns into nonsense or carries an error; what came
+        before the trouble is returned first.
+        """
+        if self._failure is not None:
+            raise self._failure
+        data = await self._reply.chunk()
+        if not data:
+            self.ended = True
+            if not self.facts.done and not self.facts.finish:
+                raise ProviderFailure("The provider's stream ended before its answer did.", kind="cut")
+            return b""
+        return self._pass_on(data)
+
+    async def open(self) -> None:
+        """Read until the first content (or a complete answer) has arrived."""
+        facts = self.facts
+        held: list[bytes] = []
+        size = 0
+        while not facts.deltas and not facts.finish and not facts.done and not self.ended:
+            out = await self.next()
+            if self._failure is not None:
+                raise self._failure  # nothing has left: another back end may answer from the beginning
+            held.append(out)
+            size += len(out)
+            if size > HELD_BACK_BYTES_MAX:
+                raise ProviderFailure("The provider sent no content.", kind="malformed_reply")
+        self.pending = b"".join(held)
+
+    async def rest(self) -> None:
+        """Read what follows the end mark (a late usage, the end of the body), so that the connection can be kept."""
+        try:
+            async with asyncio.timeout(LATE_S):
+                while not self.ended:
+                    await self.next()
+        except (TimeoutError, ProviderFailure):
+            return  # the answer was whole; whatever comes after it is not worth failing for
+
+    def close(self) -> None:
+        """Let the vendor go."""
+        self._reply.close()
+
+    def _pass_on(self, data: bytes) -> bytes:
+        try:
+            blocks = self._splitter.feed(data)
+        except Upstream as error:
+            raise ProviderFailure(error.message, kind="malformed_reply") from None
+        facts = self.facts
+        feed = facts.feed
+        for index, block in enumerate(blocks):
+            kind = feed(block)
+            if kind >= USAGE:
+                return self._unusual(blocks, index, kind)
+        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+
+    def _unusual(self, blocks: list[bytes], index: int, kind: int) -> bytes:
+        """Go on through the blocks from `index`, where something else than content came."""
+        out = blocks[:index]
+        while True:
+            if kind in (ERROR, MALFORMED):
+                failure = self._failure_of(kind)
+                if not out:
+                    raise failure
+                self._failure = failure
+                return b"".join(out)
+            if kind != DONE and (kind != USAGE or self._keep_usage):
+                out.append(blocks[index])
+            index += 1
+            if index == len(blocks):
+                return b"".join(out)
+            kind = self.facts.feed(blocks[index])
+
+    def _failure_of(self, kind: int) -> ProviderFailure:
+        if kind == MALFORMED:
+            return ProviderFailure("The provider sent an event that is not JSON.", kind="malformed_reply")
+        return ProviderFailure(
+            "The provider reported an error inside its stream.",
+            kind="error_mid_stream",
+            body=self.facts.error,
+        )
+
+
+Answer = WholeAnswer | StreamedAnswer
+
+
+async def attempt(target: Target, call: ChatCall, *, keep_usage: bool) -> Answer:
+    """Make one attempt; returns an answer that has begun, or raises ProviderFailure with the vendor let
+    go.
+    """
+    reply = await target.provider.chat(call)
+    answer: StreamedAnswer | None = None
+    try:
+        if not reply.streamed:
+            return await _whole(reply)
+        answer = StreamedAnswer(reply, keep_usage=keep_usage)
+        await answer.open()
+    except ProviderFailure as failure:
+        reply.close()
+        kind = BEFORE_CONTENT.get(failure.kind, failure.kind)
+        if failure.kind == "error_mid_stream" and answer is not None and answer.facts.deltas:
+            kind = "connection_reset"  # what the vendor has generated it will bill, so the kind must be one that counts
+        failure.kind = failure.reason = kind
+        raise
+    except BaseException:  # because a cancelled attempt must not leave the vendor's connection behind
+        reply.close()
+        raise
+    return answer
+
+
+async def _whole(reply: ChatReplyStream) -> WholeAnswer:
+    body = await reply.read(REPLY_BYTES_MAX)
+    reply.close()
+    try:
+        facts = read_reply_facts(body)
+    except Upstream as error:
+        raise ProviderFailure(error.message, kind="malformed_reply") from None
+    if facts.error:
+        raise ProviderFailure(
+            "The provider sent an error with status 200.",
+            kind="server_error",
+            status=200,
+            body=body,
+            content_type="application/json",
+        )
+    return WholeAnswer(body, facts)

@@ -1,0 +1,63 @@
+"""The caller's side of a reply as the gateway sees it, and how an error is told to it.
+
+Promise: what stands here is all the pipeline may do to a client; `net.responder.Responder` is the real one.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from penstock.dialects.openai_errors import render_error, retry_headers
+from penstock.kernel.errors import PenstockError
+
+JSON_TYPE = b"content-type: application/json\r\n"
+
+
+class Client(Protocol):
+    """Takes one reply: whole (`send`) or streamed (`begin`, `write`…, `finish`)."""
+
+    @property
+    def gone(self) -> bool:
+        """The client has left."""
+        ...
+
+    @property
+    def paused(self) -> bool:
+        """The client is behind: `drain` before writing more."""
+        ...
+
+    @property
+    def started(self) -> bool:
+        """Bytes have left: errors must go in-band."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """The reply has ended, whole or cut."""
+        ...
+
+    def send(self, status: int, headers: bytes, body: bytes) -> None:
+        """Send a whole reply."""
+        ...
+
+    def begin(self, status: int, headers: bytes) -> None:
+        """Begin a stream."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send one piece; never blocks."""
+        ...
+
+    def finish(self, tail: bytes = b"") -> None:
+        """Send the last piece and end the stream."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until the client has caught up; raises Cancelled if it has left."""
+        ...
+
+
+def error_reply(error: PenstockError, request_id: str) -> tuple[int, bytes, bytes]:
+    """Render `error` in the OpenAI dialect as (status, headers, body)."""
+    status, body = render_error(error)
+    return status, b"%bx-request-id: %b\r\n%b" % (JSON_TYPE, request_id.encode(), retry_headers(error)), body

@@ -1,0 +1,146 @@
+"""The way back: what was used, what it costs, and one settlement, whatever happened to anybody.
+
+Promises: every seat is settled exactly once; the bill is the vendor's own usage when it came, else a bounded estimate
+flagged as such and never above what was held; an attempt the vendor may have billed is billed even if it failed;
+settling never delays the reply (the ledger journals it with its next group) and cannot be skipped by an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from penstock.gateway.admission import Admission, Seat, worst_nanos
+from penstock.gateway.ask import Ask
+from penstock.gateway.routing import Target
+from penstock.kernel.money import Usage, cost_nanos
+from penstock.ports.ledger import Attempt, Posting, SettlesInBackground
+from penstock.ports.providers import ProviderFailure
+
+MAYBE_BILLED = frozenset(
+    {
+        "first_byte_timeout",
+        "connection_reset",
+        "stalled",
+        "cut",
+        "total_timeout",
+        "malformed_reply",
+        "reply_too_large",
+        "error_mid_stream",
+    }
+)
+
+
+def is_a_bill(usage: Usage, *, generated: bool) -> bool:
+    """Tell whether figures can be an answer's bill: some vendors send zeroes where they mean nothing."""
+    if generated and not usage.output_tokens:
+        return False
+    return bool(usage.input_tokens or usage.output_tokens)
+
+
+class Meter:
+    """Adds up the attempts of one operation and settles its seat once."""
+
+    __slots__ = ("_admission", "_ask", "_ledger", "attempts", "seat", "settled", "usage")
+
+    def __init__(self, ledger: SettlesInBackground, admission: Admission, seat: Seat, ask: Ask) -> None:
+        """Meter the operation of `seat`."""
+        self._ledger = ledger
+        self._admission = admission
+        self._ask = ask
+        self.seat = seat
+        self.attempts: list[Attempt] = []
+        self.usage: Usage | None = None
+        self.settled = False
+
+    def answered(self, target: Target, usage: Usage, doubt: str = "") -> int:
+        """Note the answer's usage as the vendor reported it; returns its cost in nano-dollars. With a `doubt` (a
+        running count of an answer that broke off, figures that went down) it is flagged as an estimate.
+        """
+        sane = usage.mended()
+        cost = cost_nanos(target.price, sane)
+        if (
+            sane is not usage
+        ):  # figures that cannot be are no bill: an estimate like any other, within the hold
+            cost = min(cost, max(self.seat.held_nanos - self.spent_nanos, 0))
+        self.usage = sane
+        outcome = doubt or ("ok" if sane is usage else "usage_mended")
+        self._add(target, sane, cost, outcome, estimated=outcome != "ok")
+        return cost
+
+    def broke_off(self, target: Target, usage: Usage, output_tokens: int, outcome: str) -> int:
+        """Note an answer without an end whose vendor counted along in its events: that is the least it costs, and so
+        is what was seen of it. Returns its cost in nano-dollars.
+        """
+        seen = min(output_tokens, self.seat.output_tokens * self._ask.n)
+        counted = msgspec.structs.replace(usage, output_tokens=max(usage.output_tokens, seen))
+        return self.answered(target, counted, outcome)
+
+    def estimated(self, target: Target, input_tokens: int, output_tokens: int, outcome: str) -> int:
+        """Note a bounded estimate for an answer whose usage never came; returns its cost in nano-dollars."""
+        seat = self.seat
+        usage = Usage(
+            input_tokens=min(input_tokens, seat.input_tokens),
+            images=self._ask.images,
+            output_tokens=min(output_tokens, seat.output_tokens * self._ask.n),
+        )
+        cost = min(cost_nanos(target.price, usage), max(seat.held_nanos - self.spent_nanos, 0))
+        self.usage = usage
+        self._add(target, usage, cost, outcome, estimated=True)
+        return cost
+
+    def failed(self, target: Target, failure: ProviderFailure) -> None:
+        """Note an attempt without an answer; if the vendor may have billed it, so do we, at its worst case."""
+        if failure.dispatched and failure.kind in MAYBE_BILLED:
+            self.estimated(
+                target, self.seat.input_tokens, self.seat.output_tokens * self._ask.n, failure.kind
+            )
+        else:
+            self._add(target, Usage(), 0, failure.kind, estimated=False)
+
+    def abandoned(self, target: Target) -> None:
+        """Note a call that was given up before its answer: the vendor may bill all of it, so its worst case counts."""
+        self.estimated(target, self.seat.input_tokens, self.seat.output_tokens * self._ask.n, "abandoned")
+
+    def worst_nanos(self, targets: Sequence[Target]) -> int:
+        """Return what one more attempt at any of `targets` can cost."""
+        return worst_nanos(targets, self._ask, self.seat.output_tokens)
+
+    @property
+    def spent_nanos(self) -> int:
+        """Return the cost of all attempts so far."""
+        return sum(attempt.cost_nanos for attempt in self.attempts)
+
+    def settle(self) -> None:
+        """Post the operation; the first call counts, later ones do nothing."""
+        if self.settled:
+            return
+        self.settled = True
+        amount, estimated = 0, False
+        for attempt in self.attempts:
+            amount += attempt.cost_nanos
+            estimated = estimated or attempt.estimated
+        self._ledger.post_soon(Posting(self.seat.operation, amount, tuple(self.attempts), estimated))
+
+    async def release(self) -> None:
+        """Return limits the request did not use. Called after the reply has left."""
+        used = self.usage
+        unused = self.seat.asks_tokens - (used.input_tokens + used.output_tokens if used else 0)
+        await self._admission.give_back(self.seat, unused)
+
+    def _add(self, target: Target, usage: Usage, cost: int, outcome: str, *, estimated: bool) -> None:
+        self.attempts.append(
+            Attempt(
+                len(self.attempts) + 1,
+                target.provider.vendor,
+                target.model,
+                cost,
+                usage.input_tokens,
+                usage.cached_input_tokens,
+                usage.output_tokens,
+                usage.reasoning_tokens,
+                outcome,
+                estimated,
+            )
+        )

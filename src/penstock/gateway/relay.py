@@ -1,0 +1,179 @@
+"""The answer on its way to the caller, and what it turns out to cost.
+
+Promises: bytes of the vendor's own dialect pass unchanged; a client that reads slowly slows the vendor down
+(one buffer of at most 64 KiB on either side); every 16 events or 250 ms a checkpoint tells the ledger the
+cost so far, so that a crash leaves an estimate at most one checkpoint away from the truth; an answer that
+ends badly after its first byte ends with an in-band error and without the success mark, and what was
+generated is billed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from penstock.dialects.openai_errors import render_error_event
+from penstock.gateway.attempt import Answer, StreamedAnswer, WholeAnswer
+from penstock.gateway.client import Client
+from penstock.gateway.headers import money_headers, request_headers
+from penstock.gateway.metering import Meter, is_a_bill
+from penstock.gateway.routing import Target
+from penstock.gateway.story import Story
+from penstock.kernel.clock import Clock
+from penstock.kernel.context import RequestContext
+from penstock.kernel.errors import Broken, Cancelled, Overloaded, PenstockError, TimedOut
+from penstock.kernel.money import Usage, cost_nanos
+from penstock.mechanisms.resilience import Resilience
+from penstock.mechanisms.tokens import estimate_output_tokens
+from penstock.ports.ledger import Ledger
+from penstock.ports.providers import ProviderFailure
+
+CHECKPOINT_EVENTS = 16
+CHECKPOINT_S = 0.25
+DONE_EVENT = b"data: [DONE]\n\n"
+JSON_TYPE = b"content-type: application/json\r\n"
+STREAM_TYPE = (
+    b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
+)
+
+
+class Relay:
+    """Hands answers to callers. One per process."""
+
+    def __init__(self, ledger: Ledger, resilience: Resilience, clock: Clock) -> None:
+        """Checkpoint into `ledger`; tell `resilience` about answers that broke off."""
+        self._ledger = ledger
+        self._resilience = resilience
+        self._clock = clock
+
+    async def answer(
+        self,
+        context: RequestContext,
+        meter: Meter,
+        target: Target,
+        answer: Answer,
+        client: Client,
+        story: Story,
+    ) -> None:
+        """Send `answer` and meter it. A whole answer is metered before it leaves, so that its headers carry
+        the cost.
+        """
+        story.first_token(target)
+        if isinstance(answer, WholeAnswer):
+            self._send_whole(context, meter, target, answer, client, story)
+        else:
+            await self._send_stream(context, meter, target, answer, client, story)
+
+    def _send_whole(
+        self,
+        context: RequestContext,
+        meter: Meter,
+        target: Target,
+        answer: WholeAnswer,
+        client: Client,
+        story: Story,
+    ) -> None:
+        facts = answer.facts
+        story.finished(facts.finish, facts.tool_calls)
+        self._resilience.answered(target.label)
+        if facts.usage is not None and is_a_bill(facts.usage, generated=False):
+            cost = meter.answered(target, facts.usage)
+        else:
+            tokens = estimate_output_tokens(len(answer.body), 0).tokens
+            cost = meter.estimated(target, meter.seat.input_tokens, tokens, "usage_missing")
+        client.send(
+            200, JSON_TYPE + request_headers(context, meter.seat, target) + money_headers(cost), answer.body
+        )
+
+    async def _send_stream(
+        self,
+        context: RequestContext,
+        meter: Meter,
+        target: Target,
+        answer: StreamedAnswer,
+        client: Client,
+        story: Story,
+    ) -> None:
+        outcome = "usage_missing"
+        try:
+            client.begin(200, STREAM_TYPE + request_headers(context, meter.seat, target))
+            await self._pump(context, meter, target, answer, client)
+            client.finish(DONE_EVENT)
+            self._resilience.answered(target.label)
+            await answer.rest()
+        except BaseException as error:  # because an answer that broke off must be told apart from a whole one
+            outcome = _outcome(error)
+            self._end_badly(error, target, client)
+            raise
+        finally:
+            answer.close()
+            self._meter_stream(meter, target, answer, outcome)
+            story.finished(answer.facts.finish, answer.facts.tool_calls)
+
+    async def _pump(
+        self, context: RequestContext, meter: Meter, target: Target, answer: StreamedAnswer, client: Client
+    ) -> None:
+        facts = answer.facts
+        clock = self._clock
+        marked, marked_s = 0, clock.monotonic_s()
+        out, answer.pending = answer.pending, b""
+        while not answer.ended and not facts.done:
+            if out:
+                client.write(out)
+                out = b""  # the client's buffer has it: a slow reader must not cost it twice
+            if client.paused and not client.gone:
+                await self._caught_up(context, client)
+            if facts.deltas - marked >= CHECKPOINT_EVENTS or clock.monotonic_s() - marked_s >= CHECKPOINT_S:
+                marked, marked_s = facts.deltas, clock.monotonic_s()
+                self._checkpoint(meter, target, answer)
+            out = await answer.next()
+        if out:
+            client.write(out)
+
+    async def _caught_up(self, context: RequestContext, client: Client) -> None:
+        """Wait for a slow client, at most until the request's deadline: a hold must not lapse under an answer."""
+        try:
+            async with asyncio.timeout(self._resilience.left_s(context.deadline_s)):
+                await client.drain()
+        except Cancelled:
+            return  # whoever wants a vanished client's answer stopped cancels this task
+        except TimeoutError:
+            raise TimedOut("The answer was read too slowly to end in time.", code="slow_client") from None
+
+    def _checkpoint(self, meter: Meter, target: Target, answer: StreamedAnswer) -> None:
+        facts = answer.facts
+        seat = meter.seat
+        tokens = estimate_output_tokens(facts.text_bytes, facts.deltas).tokens
+        usage = Usage(input_tokens=seat.input_tokens, output_tokens=tokens)
+        amount = min(meter.spent_nanos + cost_nanos(target.price, usage), seat.held_nanos)
+        self._ledger.checkpoint(seat.operation, amount)
+
+    def _meter_stream(self, meter: Meter, target: Target, answer: StreamedAnswer, outcome: str) -> None:
+        facts = answer.facts
+        usage = facts.usage
+        tokens = estimate_output_tokens(facts.text_bytes, facts.deltas).tokens
+        if usage is None or not is_a_bill(usage, generated=facts.deltas > 0):
+            meter.estimated(target, meter.seat.input_tokens, tokens, outcome)
+        elif facts.finish or facts.done:
+            meter.answered(target, usage, "usage_decreased" if facts.usage_decreased else "")
+        else:
+            meter.broke_off(target, usage, tokens, outcome)
+
+    def _end_badly(self, error: BaseException, target: Target, client: Client) -> None:
+        """Tell the caller in-band, without the success mark, that the answer is not whole."""
+        if isinstance(error, ProviderFailure):
+            self._resilience.failed_later(target.label, error)
+        if client.gone or client.complete or not client.started:
+            return
+        if isinstance(error, asyncio.CancelledError):
+            told = Overloaded("The server is shutting down.", code="draining")
+        else:
+            told = error if isinstance(error, PenstockError) else Broken("The answer could not be relayed.")
+        client.finish(render_error_event(told))
+
+
+def _outcome(error: BaseException) -> str:
+    if isinstance(error, ProviderFailure):
+        return error.kind
+    if isinstance(error, asyncio.CancelledError):
+        return "client_gone"
+    return error.reason if isinstance(error, PenstockError) else "internal_error"

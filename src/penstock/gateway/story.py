@@ -1,0 +1,116 @@
+"""What happened to one request, gathered on its way and told once, as the audit event.
+
+Promise: the story has an end whatever ended the request; it holds figures and names, never prompts, answers or keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from penstock.dialects.openai_envelope import ChatEnvelope
+from penstock.gateway.metering import Meter
+from penstock.gateway.routing import Target
+from penstock.kernel.clock import Clock
+from penstock.kernel.context import RequestContext
+from penstock.kernel.errors import PenstockError
+from penstock.mechanisms.audit import RequestEvent
+from penstock.ports.providers import ProviderFailure
+
+NS_PER_MS = 1_000_000
+
+
+class Story:
+    """One request's facts. Times are milliseconds since its first byte arrived."""
+
+    __slots__ = ("_clock", "_context", "_envelope", "_error", "_finish", "_first_ns", "_meter", "_status", "_target",
+                 "_tool_calls")  # fmt: skip
+
+    def __init__(self, context: RequestContext, clock: Clock) -> None:
+        """Begin with who asks."""
+        self._context = context
+        self._clock = clock
+        self._envelope: ChatEnvelope | None = None
+        self._target: Target | None = None
+        self._meter: Meter | None = None
+        self._first_ns = 0
+        self._finish = ""
+        self._tool_calls = 0
+        self._status = 200
+        self._error = ""
+
+    def asked(self, envelope: ChatEnvelope) -> ChatEnvelope:
+        """Note what was asked; returns it."""
+        self._envelope = envelope
+        return envelope
+
+    @property
+    def attempts(self) -> int:
+        """Return how many calls to vendors were made."""
+        return len(self._meter.attempts) if self._meter is not None else 0
+
+    def first_token(self, target: Target) -> None:
+        """Note that the answer begins, and whose it is."""
+        self._target = target
+        self._first_ns = self._now_ns()
+
+    def finished(self, finish: str, tool_calls: int) -> None:
+        """Note why the answer ended."""
+        self._finish = finish
+        self._tool_calls = tool_calls
+
+    def settled(self, meter: Meter) -> None:
+        """Note what it cost."""
+        self._meter = meter
+
+    def failed(self, error: BaseException) -> None:
+        """Note what went wrong."""
+        if isinstance(error, ProviderFailure):
+            self._status, self._error = error.vendor_status or error.status, error.kind
+        elif isinstance(error, PenstockError):
+            self._status, self._error = error.status, error.reason
+        elif isinstance(error, asyncio.CancelledError):
+            self._status, self._error = 499, "client_gone"
+        else:
+            self._status, self._error = 500, "internal_error"
+
+    def _now_ns(self) -> int:
+        return int(self._clock.monotonic_s() * 1_000_000_000)
+
+    def event(self) -> RequestEvent:
+        """Tell the story."""
+        context, envelope, meter, target = self._context, self._envelope, self._meter, self._target
+        principal = context.principal
+        usage = meter.usage if meter is not None else None
+        received = context.received_ns
+        return RequestEvent(
+            request_id=context.request_id,
+            at_s=self._clock.wall_s(),
+            org=principal.org,
+            team=principal.team,
+            project=principal.project,
+            user=principal.user,
+            key_id=principal.key_id,
+            feature=context.feature,
+            face="openai",
+            model=envelope.model if envelope else "",
+            provider=target.provider.name if target else "",
+            model_used=target.model if target else "",
+            route=target.label if target else "",
+            price_version=target.price.version if target else "",
+            status=self._status,
+            error=self._error,
+            finish=self._finish,
+            stream=envelope.stream if envelope else False,
+            temperature=envelope.temperature if envelope else None,
+            max_tokens=(envelope.output_limit or 0) if envelope else 0,
+            input_tokens=usage.input_tokens if usage else 0,
+            cached_tokens=usage.cached_input_tokens if usage else 0,
+            output_tokens=usage.output_tokens if usage else 0,
+            reasoning_tokens=usage.reasoning_tokens if usage else 0,
+            cost_nanos=meter.spent_nanos if meter else 0,
+            estimated=any(attempt.estimated for attempt in meter.attempts) if meter else False,
+            attempts=self.attempts,
+            tools_called=self._tool_calls,
+            latency_ms=(self._now_ns() - received) / NS_PER_MS,
+            first_token_ms=(self._first_ns - received) / NS_PER_MS if self._first_ns else 0.0,
+        )

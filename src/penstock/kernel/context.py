@@ -1,0 +1,79 @@
+"""Who is asking, and under which request: the two values that travel down the whole path.
+
+Promise: a `Principal` is immutable and complete (everything admission needs is resolved when the key is looked up,
+nothing is fetched per request); the tenancy path runs organisation → team → project → user → key.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+LEVELS = ("org", "team", "project", "user", "key")
+
+
+class Rate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Limits of one scope. 0 means no limit."""
+
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+    concurrency: int = 0
+
+
+class Cap(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A budget of one scope: at most `limit_nanos` (nano-dollars) per `window` ("day", "month" or "total", UTC)."""
+
+    window: str
+    limit_nanos: int
+    warn_percent: tuple[int, ...] = (50, 80, 100)
+    hard: bool = True
+
+
+class Scope(msgspec.Struct, frozen=True, kw_only=True):
+    """One level of the tenancy path with what is limited there. `path` is unique, e.g. ``org:acme/team:search``."""
+
+    level: str
+    path: str
+    rate: Rate = Rate()
+    caps: tuple[Cap, ...] = ()
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """A caller whose key was checked."""
+
+    key_id: str
+    org: str
+    team: str
+    project: str
+    user: str
+    role: str = "caller"
+    tier: str = "standard"
+    models: tuple[str, ...] = ()
+    scopes: tuple[Scope, ...] = ()
+    max_input_tokens: int = 0
+    max_output_tokens: int = 0
+    max_request_nanos: int = 0
+    expires_at_s: float = 0.0
+
+    def may_use(self, model: str) -> bool:
+        """Tell whether the key's model list admits `model`; an empty list admits every model."""
+        return not self.models or model in self.models
+
+
+class RequestContext:
+    """What one request carries from socket to settlement. Mutable on purpose: rungs note what they decided.
+
+    `deadline_s` is on the monotonic clock. `route` is the explanation returned in ``x-penstock-route``.
+    """
+
+    __slots__ = ("deadline_s", "feature", "principal", "received_ns", "request_id", "route")
+
+    def __init__(
+        self, request_id: str, principal: Principal, *, deadline_s: float, received_ns: int, feature: str = ""
+    ) -> None:
+        """Bind a request to its caller."""
+        self.request_id = request_id
+        self.principal = principal
+        self.deadline_s = deadline_s
+        self.received_ns = received_ns
+        self.feature = feature
+        self.route = ""

@@ -1,0 +1,290 @@
+"""The audit pipe: one compact event per request, off the request path, into the stream and to whoever listens.
+
+    offer ──▶ fresh ──(every 100 ms or 1,000 events)──▶ listeners, then backlog ──▶ stream topic "audit"
+    ◀──────────────────── at most `capacity` events in both together ──────────────▶
+
+Promises: `offer` never blocks and never raises. At any moment
+``produced == delivered + dropped + queued``. When the pipe is full the newest event is dropped and counted. A sink
+that fails is retried with a bounded backoff, and the listeners (metrics, logs) go on hearing every event meanwhile.
+An event is delivered at least once: a sink that answers too late may have it twice, under the same `request_id`.
+Who asked and what it cost is here; prompts, answers, keys and secrets never are: `content_hash` is all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from itertools import islice
+
+import msgspec
+
+from penstock.kernel.clock import Clock
+from penstock.ports.stream import Stream
+
+BATCH = 1_000
+"""Events that wake the drain early, and the most in one append."""
+SLICE = 128
+"""Events handled without letting the event loop breathe (about 0.3 ms)."""
+MAX_BACKOFF_S = 5.0
+MAX_RECORD_BYTES = 16 << 10
+"""A larger record has its texts cut."""
+
+
+class RequestEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """What one request was, did and cost. Fields at their default are left out of the record.
+
+    Who: `org` to `key_id`, `feature`. What: `face` (the client's dialect), `model` as asked, `provider` and
+    `model_used` as served, `route` as explained to the client. Outcome: `status` is the HTTP status, `error` the
+    machine-readable code, `finish` why the model stopped, `attempts` upstream calls made, `cache` "", "exact",
+    "semantic" or "stale". Money: `cost_nanos` (nano-dollars) under `price_version`; `estimated` when the provider
+    did not say what was used. Times: `at_s` is wall time at the end, latencies are milliseconds, 0 when unknown.
+    """
+
+    request_id: str
+    at_s: float
+    org: str = ""
+    team: str = ""
+    project: str = ""
+    user: str = ""
+    key_id: str = ""
+    feature: str = ""
+    face: str = ""
+    model: str = ""
+    provider: str = ""
+    model_used: str = ""
+    route: str = ""
+    status: int = 200
+    error: str = ""
+    stream: bool = False
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_nanos: int = 0
+    price_version: str = ""
+    estimated: bool = False
+    latency_ms: float = 0.0
+    first_token_ms: float = 0.0
+    attempts: int = 1
+    cache: str = ""
+    finish: str = ""
+    temperature: float | None = None
+    max_tokens: int = 0
+    tools_called: int = 0
+    prompt_hash: str = ""
+    answer_hash: str = ""
+    flags: tuple[str, ...] = ()
+
+
+Listener = Callable[[Sequence[RequestEvent]], None]
+_encode = msgspec.json.Encoder().encode
+
+
+def encoded(event: RequestEvent) -> bytes:
+    """Return the event as JSON of at most 32 KiB, whatever callers put into its texts.
+
+    A text that is not Unicode (a lone surrogate) is written with ``?`` in its place; a huge one is cut.
+    """
+    try:
+        record = _encode(event)
+        if len(record) <= MAX_RECORD_BYTES:
+            return record
+    except UnicodeEncodeError:
+        pass
+    fields = msgspec.structs.asdict(event)
+    texts = {name: _tamed(text) for name, text in fields.items() if isinstance(text, str)}
+    flags = tuple(_tamed(flag) for flag in event.flags[:32])
+    return _encode(msgspec.structs.replace(event, **texts, flags=flags))
+
+
+def _tamed(text: str) -> str:
+    return text[:128].encode(errors="replace").decode()
+
+
+@lru_cache(maxsize=4096)
+def _tenant_key(master: bytes, tenant: str) -> bytes:
+    return blake2b(tenant.encode(), key=master, digest_size=32, person=b"penstock-audit").digest()
+
+
+def content_hash(master: bytes, tenant: str, content: bytes) -> str:
+    """Return 32 hexadecimal digits that tell equal contents of one tenant, and nothing to anybody else.
+
+    BLAKE2b (RFC 7693) keyed per tenant with a key derived from `master` (1 to 64 secret bytes): without it neither a
+    guess at the content nor another tenant's hash can be compared.
+    """
+    return blake2b(content, key=_tenant_key(master, tenant), digest_size=16).hexdigest()
+
+
+class AuditPipe:
+    """Events from the request path to the stream. `start` it on the event loop, `close` it at the end."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        clock: Clock,
+        *,
+        topic: str = "audit",
+        capacity: int = 10_000,
+        listeners: Sequence[Listener] = (),
+        every_s: float = 0.1,
+        sink_timeout_s: float = 5.0,
+    ) -> None:
+        """Hold at most `capacity` (> 1,000) events; drain each `every_s` seconds; give the sink `sink_timeout_s`."""
+        if capacity <= BATCH:
+            raise ValueError(f"capacity must exceed {BATCH}: one batch of room keeps the listeners hearing")
+        self.produced = 0
+        self.delivered = 0
+        self.dropped = 0
+        self.failures = 0
+        """Appends that failed since the pipe was made."""
+        self.listener_errors = 0
+        self._stream = stream
+        self._clock = clock
+        self._topic = topic
+        self._capacity = capacity
+        self._listeners = tuple(listeners)
+        self._every_s = every_s
+        self._sink_timeout_s = sink_timeout_s
+        self._fresh: deque[RequestEvent] = deque()
+        self._backlog: deque[RequestEvent] = deque()
+        self._room = capacity
+        self._failing = False
+        self._closed = False
+        self._full = asyncio.Event()
+        self._arrived = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def offer(self, event: RequestEvent) -> None:
+        """Take an event, or drop and count it when the pipe is full or closed; about 0.2 µs."""
+        self.produced += 1
+        waiting = len(self._fresh)
+        if waiting >= self._room:
+            self.dropped += 1
+            return
+        self._fresh.append(event)
+        if waiting == BATCH:
+            self._full.set()
+
+    @property
+    def queued(self) -> int:
+        """Events taken and neither delivered nor dropped."""
+        return len(self._fresh) + len(self._backlog)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the sink took what it was last given."""
+        return not self._failing
+
+    def lag_s(self) -> float:
+        """Return the age in seconds of the oldest event not delivered; 0 when there is none."""
+        oldest = self._backlog or self._fresh
+        return max(0.0, self._clock.wall_s() - oldest[0].at_s) if oldest else 0.0
+
+    def start(self) -> None:
+        """Begin to drain; once, on the running event loop."""
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._tell_forever()), loop.create_task(self._send_forever())]
+
+    # ------------------------------------------------------------------------------------- fresh ▶ listeners ▶ backlog
+
+    async def _tell_forever(self) -> None:
+        while not self._closed:
+            try:
+                async with asyncio.timeout(self._every_s):
+                    await self._full.wait()
+            except TimeoutError:
+                pass
+            self._full.clear()
+            await self._tell()
+
+    async def _tell(self) -> None:
+        """Let the listeners hear what is fresh, hand it to the sender; drop what a failing sink has no room for."""
+        limit = self._capacity - BATCH
+        while self._fresh:
+            room = limit - len(self._backlog)
+            if room <= 0 and not self._failing:
+                return  # the sender is at it: what is fresh waits where it is, and `offer` counts what has no room
+            batch = list(islice(self._fresh, min(SLICE, room) if room > 0 else SLICE))
+            self._announce(batch)
+            for _ in batch:
+                self._fresh.popleft()
+            if room > 0:
+                self._backlog.extend(batch)
+                self._arrived.set()
+            else:
+                self.dropped += len(batch)
+            self._make_room()
+            await asyncio.sleep(0)
+
+    def _announce(self, batch: Sequence[RequestEvent]) -> None:
+        for listener in self._listeners:
+            try:
+                listener(batch)
+            except Exception:  # because a broken listener must not silence the others or the audit
+                self.listener_errors += 1
+
+    def _make_room(self) -> None:
+        self._room = 0 if self._closed else self._capacity - len(self._backlog)
+
+    # ------------------------------------------------------------------------------------------------ backlog ▶ stream
+
+    async def _send_forever(self) -> None:
+        backoff_s = self._every_s
+        while True:
+            if not self._backlog:
+                self._arrived.clear()
+                await self._arrived.wait()
+            if await self._send():
+                backoff_s = self._every_s
+            else:
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
+
+    async def _send(self) -> bool:
+        """Append one batch to the stream; True when it was taken. What was not stays first in the backlog."""
+        batch = list(islice(self._backlog, BATCH))
+        records: list[bytes] = []
+        for start in range(0, len(batch), SLICE):
+            records += [encoded(event) for event in batch[start : start + SLICE]]
+            await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(self._sink_timeout_s):
+                await self._stream.append(self._topic, records)
+        except Exception:  # because whatever the sink says, the answer is to keep the events and try again
+            self._failing = True
+            self.failures += 1
+            return False
+        for _ in batch:
+            self._backlog.popleft()
+        self.delivered += len(batch)
+        self._failing = False
+        self._make_room()
+        return True
+
+    async def close(self, within_s: float = 5.0) -> None:
+        """Take no more, deliver what is queued within `within_s` seconds; what is left is dropped and counted."""
+        self._closed = True
+        self._make_room()
+        self._full.set()
+        try:
+            async with asyncio.timeout(within_s):
+                if self._tasks:
+                    await self._tasks[0]
+                    await self._drain()
+        except TimeoutError:
+            pass
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.dropped += self.queued
+        self._fresh.clear()
+        self._backlog.clear()
+
+    async def _drain(self) -> None:
+        """Wait until the sender has delivered everything."""
+        while self.queued:
+            await self._tell()
+            await asyncio.sleep(self._every_s / 10)

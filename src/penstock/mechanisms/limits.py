@@ -1,0 +1,135 @@
+"""What one caller's request must fit into: every rate limit and every budget on its tenancy path, worked out once.
+
+Promises: a `Plan` is computed once per caller and UTC day and then only read; budget windows change at the UTC edge
+of day and month; one request needs one `state` call for all its limits and one `ledger` hold for all its budgets,
+however many levels set any. Users first seen get their limits before their first request, not after.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from datetime import UTC, datetime
+
+from penstock.kernel.clock import Clock
+from penstock.kernel.context import Principal
+from penstock.ports.ledger import NO_LIMIT, Line
+from penstock.ports.state import Ask
+
+DAY_S = 86_400
+MINUTE_S = 60
+SLOT_LEASE_S = 900
+REMEMBERED_PLANS = 100_000
+
+
+class Plan:
+    """The limits of one caller on one day. `asks` are the fixed ones; `token_buckets` take the request's own size."""
+
+    __slots__ = ("asks", "day", "lines", "names", "principal", "request_buckets", "token_buckets")
+
+    def __init__(self, principal: Principal, day: int) -> None:
+        """Work out the plan of `principal` for the `day`-th day since 1970 (UTC)."""
+        self.principal = principal
+        self.day = day
+        self.lines = _lines(principal, day)
+        asks: list[Ask] = []
+        names: list[str] = []
+        tokens: list[tuple[str, int, str]] = []
+        for scope in principal.scopes:
+            stem = f"{principal.org}|{scope.path}"
+            if scope.rate.requests_per_minute:
+                asks.append(Ask(f"{stem}|rpm", "bucket", scope.rate.requests_per_minute, MINUTE_S))
+                names.append(f"{scope.level} requests per minute")
+            if scope.rate.concurrency:
+                asks.append(Ask(f"{stem}|slots", "slots", scope.rate.concurrency, SLOT_LEASE_S))
+                names.append(f"{scope.level} requests at one time")
+            if scope.rate.tokens_per_minute:
+                tokens.append(
+                    (f"{stem}|tpm", scope.rate.tokens_per_minute, f"{scope.level} tokens per minute")
+                )
+        self.asks = tuple(asks)
+        self.token_buckets = tuple(tokens)
+        self.request_buckets = tuple(index for index, ask in enumerate(asks) if ask.kind == "bucket")
+        self.names = (*names, *(name for _, _, name in tokens))
+
+    def asks_for(self, tokens: int) -> tuple[Ask, ...]:
+        """Return every ask of a request of `tokens` (input bound plus answer granted)."""
+        if not self.token_buckets:
+            return self.asks
+        # A prompt bounded by its bytes may seem larger than a whole minute's limit: it then takes all of that minute.
+        return (
+            *self.asks,
+            *[
+                Ask(key, "bucket", limit, MINUTE_S, min(tokens, limit))
+                for key, limit, _ in self.token_buckets
+            ],
+        )
+
+    def refund(self, unused: int, asked: int = 0) -> tuple[Ask, ...]:
+        """Return what a finished request gives back: its slots, and the `unused` of the tokens it asked for.
+
+        A bucket smaller than what was `asked` took only its limit, so it gets only what is unused of that.
+        """
+        back = [ask for ask in self.asks if ask.kind == "slots"]
+        for key, limit, _ in self.token_buckets:
+            tokens = unused - max(asked - limit, 0)
+            if tokens > 0:
+                back.append(Ask(key, "bucket", limit, MINUTE_S, tokens))
+        return tuple(back)
+
+
+class Plans:
+    """Remembers the plan of each caller seen today, one per key and user; bounded."""
+
+    __slots__ = ("_clock", "_latest", "_plans")
+
+    def __init__(self, clock: Clock) -> None:
+        """Take days from `clock`'s wall time."""
+        self._clock = clock
+        self._plans: OrderedDict[int, Plan] = OrderedDict()
+        self._latest: dict[tuple[str, str], int] = {}
+
+    def of(self, principal: Principal) -> Plan:
+        """Return the plan of `principal` for today."""
+        day = int(self._clock.wall_s()) // DAY_S
+        plan = self._plans.get(id(principal))
+        # The plan keeps its principal alive, so an equal id is the same object for as long as the plan is here.
+        if plan is not None and plan.day == day:
+            return plan
+        return self._remember(principal, day)
+
+    def seen(self) -> tuple[Plan, ...]:
+        """Return the plans remembered, for whoever watches budgets."""
+        return tuple(self._plans.values())
+
+    def _remember(self, principal: Principal, day: int) -> Plan:
+        """Make a plan; a key that was changed and read again is a new principal, and its old plan is forgotten."""
+        plans, caller, now = self._plans, (principal.key_id, principal.user), id(principal)
+        before = self._latest.get(caller, now)
+        if before != now:
+            plans.pop(before, None)
+        plan = plans[now] = Plan(principal, day)
+        self._latest[caller] = now
+        if len(plans) > REMEMBERED_PLANS:
+            _, oldest = plans.popitem(last=False)
+            self._latest.pop((oldest.principal.key_id, oldest.principal.user), None)
+        return plan
+
+
+def _lines(principal: Principal, day: int) -> tuple[Line, ...]:
+    """Return the accounts of a request: one per level and day (attribution, with the daily cap if any), plus one per
+    monthly or total cap. A soft cap is counted in its account and refuses nothing.
+    """
+    date = datetime.fromtimestamp(day * DAY_S, UTC)
+    lines: list[Line] = []
+    for scope in principal.scopes:
+        caps = {cap.window: cap.limit_nanos if cap.hard else NO_LIMIT for cap in scope.caps}
+        lines.append(Line(f"{scope.path}@{date:%Y-%m-%d}", caps.pop("day", NO_LIMIT)))
+        lines.extend(Line(account_name(scope.path, window, date), limit) for window, limit in caps.items())
+    return tuple(lines)
+
+
+def account_name(path: str, window: str, at: datetime) -> str:
+    """Return the ledger account of a scope in the window ("day", "month" or "total") that holds `at` (UTC)."""
+    if window == "total":
+        return f"{path}@total"
+    return f"{path}@{at:%Y-%m}" if window == "month" else f"{path}@{at:%Y-%m-%d}"

@@ -1,0 +1,120 @@
+"""A provider of models: whatever can answer a chat, in its own wire dialect.
+
+A provider answers in bytes of a named dialect. When the caller's dialect is the same, the bytes pass through and only
+what accounting needs is read; else a translation through `kernel.chat` stands between.
+
+Promises
+1. `chat` returns once the status and first bytes are known, or raises ProviderFailure within the call's timers.
+2. A ProviderFailure says its `kind` (kernel.faults vocabulary), whether the request may have reached the vendor
+   (`dispatched`), and `retry_after_s` when the vendor gave one; a vendor's error body is kept, keys never are.
+3. `chunk` returns bytes as they arrive and b"" at the true end; an answer cut short raises, it never just ends.
+4. `close` is idempotent, may be called at any time, and leaves no socket, task or timer behind.
+5. Reading slowly slows the vendor down: at most 64 KiB wait unread.
+6. `name`, `vendor` and `limit_name` never change: `vendor` is the id under which the price book knows who bills.
+
+Errors: ProviderFailure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from penstock.kernel.errors import Upstream
+
+
+class CallTimers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Bounds on one call, in seconds."""
+
+    connect_s: float = 5.0
+    first_byte_s: float = 60.0
+    between_chunks_s: float = 30.0
+    total_s: float = 600.0
+
+
+class ChatCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One attempt to have a chat answered. `body` is the request in the provider's own dialect, ready to send, with
+    the provider's own `model` name in it; `request_id` goes along for the vendor's logs.
+    """
+
+    model: str
+    body: bytes
+    stream: bool
+    request_id: str
+    timers: CallTimers
+
+
+class ProviderFailure(Upstream):
+    """The provider could not answer."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: str,
+        status: int = 0,
+        dispatched: bool = True,
+        retry_after_s: float | None = None,
+        body: bytes = b"",
+        content_type: str = "",
+        may_retry: bool | None = None,
+    ) -> None:
+        """Describe the failure; `kind` is one of `kernel.faults.FAILURE_KINDS`, `status` the vendor's (0: none came),
+        `may_retry` the vendor's own word (``x-should-retry``) where it gave one: False overrules the kind.
+        """
+        super().__init__(message, code=kind, retry_after_s=retry_after_s)
+        self.kind = kind
+        self.vendor_status = status
+        self.dispatched = dispatched
+        self.body = body
+        self.content_type = content_type
+        self.may_retry = may_retry
+        self.attempts: Sequence[tuple[object, ProviderFailure]] = ()
+
+
+class ChatReplyStream(Protocol):
+    """An answer on its way. Whoever holds it closes it."""
+
+    status: int
+    streamed: bool
+
+    async def read(self, max_bytes: int) -> bytes:
+        """Return the whole body (a reply that is not streamed)."""
+        ...
+
+    async def chunk(self) -> bytes:
+        """Return the next bytes, b"" at the end."""
+        ...
+
+    def close(self) -> None:
+        """Let the vendor go."""
+        ...
+
+
+class ChatProvider(Protocol):
+    """Answers chats. `name` is the configured name, `vendor` the price book's provider id, `dialect` the wire's, and
+    `limit_name` the request member it reads its answer limit from.
+    """
+
+    name: str
+    vendor: str
+    dialect: str
+    limit_name: str
+
+    async def chat(self, call: ChatCall) -> ChatReplyStream:
+        """Start one attempt."""
+        ...
+
+    async def close(self) -> None:
+        """Release every connection."""
+        ...
+
+
+class ListsModels(Protocol):
+    """A provider that can say which models it serves."""
+
+    async def models(self) -> Sequence[str]:
+        """Return model names, as the provider spells them."""
+        ...

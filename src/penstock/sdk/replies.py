@@ -1,0 +1,154 @@
+"""What the management API takes and gives, as typed values; the mirror of `gateway/management_models`.
+
+Promise: unknown members of a reply are ignored, so an older client understands a newer server. Money is in whole
+nano-dollars, times are seconds since 1970 (UTC), 0 for never.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from penstock.kernel.context import Cap, Rate
+
+
+class KeyRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A key to be made. `expires_in_s` 0 never expires; an empty `models` admits every model."""
+
+    org: str = "default"
+    team: str = "default"
+    project: str = "default"
+    user: str = "default"
+    name: str = ""
+    role: str = "caller"
+    models: tuple[str, ...] = ()
+    rate: Rate = Rate()
+    caps: tuple[Cap, ...] = ()
+    max_input_tokens: int = 0
+    max_output_tokens: int = 0
+    max_request_nanos: int = 0
+    expires_in_s: int = 0
+    end_users: bool = False
+
+
+class ScopeRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The limits of one level; they replace whatever was set there before."""
+
+    level: str
+    org: str = "default"
+    team: str = "default"
+    project: str = "default"
+    user: str = "default"
+    name: str = ""
+    rate: Rate = Rate()
+    caps: tuple[Cap, ...] = ()
+    user_rate: Rate = Rate()
+    user_caps: tuple[Cap, ...] = ()
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as it is shown: never its token."""
+
+    id: str
+    org: str
+    team: str
+    project: str
+    user: str
+    name: str
+    role: str
+    models: tuple[str, ...]
+    rate: Rate
+    caps: tuple[Cap, ...]
+    max_input_tokens: int
+    max_output_tokens: int
+    max_request_nanos: int
+    created_s: float
+    expires_s: float
+    revoked_s: float
+    end_users: bool
+
+
+class MadeKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A new key with its token, which is shown only here."""
+
+    key: Key
+    token: str
+
+
+class ScopeLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """A level with its limits, and the defaults for users first seen below it."""
+
+    path: str
+    level: str
+    name: str
+    rate: Rate
+    caps: tuple[Cap, ...]
+    user_rate: Rate
+    user_caps: tuple[Cap, ...]
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What one account (``path@window``) was charged; `held_nanos` is reserved by requests under way."""
+
+    account: str
+    posted_nanos: int
+    held_nanos: int
+    requests: int
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """A budget now. `room_nanos` is what a request may still cost."""
+
+    account: str
+    level: str
+    window: str
+    limit_nanos: int
+    posted_nanos: int
+    held_nanos: int
+    room_nanos: int
+    hard: bool
+
+
+class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The ledger's verdict on itself; `problems` is empty when the books are whole."""
+
+    whole: bool
+    entries: int
+    operations: int
+    pending: int
+    posted_nanos: int
+    held_nanos: int
+    heads: dict[str, str]
+    problems: tuple[str, ...]
+
+
+class ModelPrice(msgspec.Struct, frozen=True, kw_only=True):
+    """A price in force today, in nano-dollars per million tokens; 0 tokens is unknown."""
+
+    provider: str
+    model: str
+    version: str
+    input: int
+    cached_input: int
+    output: int
+    context_window: int
+    max_output_tokens: int
+    free: bool
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """How the platform is: `dependencies` maps each to whether it works, `breakers` each back end to its state,
+    `unpriced` each model that is not served to the reason.
+    """
+
+    version: str
+    uptime_s: float
+    draining: bool
+    dependencies: dict[str, bool]
+    in_flight: int
+    connections: int
+    providers: dict[str, int]
+    breakers: dict[str, str]
+    models: int
+    unpriced: dict[str, str]
+    audit_waiting: int
+    audit_dropped: int

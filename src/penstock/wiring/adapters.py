@@ -1,0 +1,150 @@
+"""Settings → adapters: one function per port. A driver is imported only when its engine is asked for.
+
+Promise: a missing extra breaks nothing but its own adapter, with an error that names the extra to install.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from penstock.kernel.clock import Clock
+from penstock.kernel.errors import Conflict, Invalid
+from penstock.kernel.settings import ProviderSettings, Settings
+from penstock.net.client import HttpClient
+from penstock.net.tls import client_context
+from penstock.ports.records import Collection
+from penstock.ports.secrets import Secrets
+from penstock.wiring.discovery import discover, found_secrets
+
+if TYPE_CHECKING:
+    from penstock.ports.providers import ChatProvider
+    from penstock.wiring.parts import BookedLedger, KeptRecords, KeptSignals, KeptState, KeptStream
+
+PROCESSES_MAX = 64
+"""Processes on one machine that share a data folder."""
+EXTRAS = {"redis": "redis", "asyncpg": "postgres"}
+
+
+def adapter(module: str, name: str) -> type[Any]:
+    """Import one adapter class; raises Invalid naming the extra when its driver is not installed."""
+    try:
+        return getattr(importlib.import_module(f"penstock.adapters.{module}"), name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        extra = EXTRAS.get(missing)
+        if extra is None:
+            raise
+        raise Invalid(
+            f"The driver {missing!r} is not installed.",
+            field="configuration",
+            value=module,
+            remedy=f"Install it with: pip install 'penstock[{extra}]'",
+        ) from None
+
+
+async def ledger(settings: Settings, clock: Clock, writer: str) -> BookedLedger:
+    """Open the ledger."""
+    url = settings.ledger.url
+    if url.startswith("sqlite:"):
+        path = Path(settings.store.data) / "ledger.sqlite"
+        return await adapter("ledger.sqlite", "SqliteLedger").open(
+            path, clock, durability=settings.ledger.durability
+        )
+    if url.startswith(("postgresql:", "postgres:")):
+        return await adapter("ledger.postgres", "PostgresLedger").open(url, clock, writer=writer)
+    raise _unknown("ledger.url", url, "sqlite: or postgresql://…")
+
+
+async def records(settings: Settings, collections: Sequence[Collection], clock: Clock) -> KeptRecords:
+    """Open the records."""
+    url = settings.store.records_url
+    if url.startswith("sqlite:"):
+        path = Path(settings.store.data) / "records.sqlite"
+        return await adapter("records.sqlite", "SqliteRecords").open(path, collections, clock)
+    if url.startswith(("postgresql:", "postgres:")):
+        return await adapter("records.postgres", "PostgresRecords").open(url, collections)
+    raise _unknown("store.records_url", url, "sqlite: or postgresql://…")
+
+
+async def state(settings: Settings, clock: Clock) -> KeptState:
+    """Open the shared state."""
+    url = settings.store.state_url
+    if url == "memory:":
+        return adapter("state.embedded", "EmbeddedState")(clock)
+    if url.startswith(("redis:", "rediss:")):
+        return await adapter("state.redis", "RedisState").open(url)
+    raise _unknown("store.state_url", url, "memory: or redis://…")
+
+
+async def signals(settings: Settings) -> KeptSignals:
+    """Open the signals; they live where the state lives."""
+    url = settings.store.state_url
+    if url == "memory:":
+        return adapter("signals.embedded", "EmbeddedSignals")()
+    return await adapter("signals.redis", "RedisSignals").open(url)
+
+
+async def stream(settings: Settings, clock: Clock) -> KeptStream:
+    """Open the stream: one folder per process, the first that no living process of a shared ledger has."""
+    folders = [Path(settings.store.data) / "stream"]
+    if not settings.ledger.url.startswith("sqlite:"):
+        folders += [folders[0].with_name(f"stream-{number}") for number in range(1, PROCESSES_MAX)]
+    kind = adapter("stream.embedded", "SegmentStream")
+    for folder in folders[:-1]:
+        try:
+            return await kind.open(folder, clock)
+        except Conflict:
+            continue
+    return await kind.open(folders[-1], clock)
+
+
+async def found_providers(settings: Settings, env: dict[str, str]) -> tuple[ProviderSettings, ...]:
+    """Return the configured providers, those found by themselves, and `local`, which is always there."""
+    providers = list(settings.providers)
+    names = {each.name for each in providers}
+    if "local" not in names:
+        providers.append(ProviderSettings(name="local", kind="local", free=True))
+    if settings.discover:
+        providers.extend(await discover(env, names))
+    return tuple(providers)
+
+
+def secrets(settings: Settings, env: dict[str, str]) -> Secrets:
+    """Open the secrets: a folder, and the environment's snapshot."""
+    folder = Path(settings.store.data) / settings.store.secrets
+    return adapter("secrets.embedded", "FileSecrets")(folder, {**found_secrets(env), **env})
+
+
+async def provider(settings: ProviderSettings, kept: Secrets, clock: Clock) -> ChatProvider:
+    """Make one provider of models."""
+    if settings.kind == "local":
+        return adapter("providers.local", "LocalExtractive")(settings.name, clock)
+    if settings.kind == "scripted":
+        return adapter("providers.scripted", "ScriptedProvider")(settings.name)
+    if not settings.base_url:
+        raise Invalid(
+            "A provider of kind openai needs a base_url.", field=f"providers[{settings.name}].base_url"
+        )
+    client = HttpClient(
+        connections_per_origin=settings.connections,
+        idle_max=settings.connections,
+        ssl_context=client_context(ca_file=settings.ca_file or None) if _needs_tls(settings) else None,
+        proxy=settings.proxy or None,
+        max_waiting=4 * settings.connections,
+    )
+    key = await kept.read(settings.secret) if settings.secret else None
+    return adapter("providers.openai", "OpenAIProvider")(
+        settings.name, base_url=settings.base_url, client=client, key=key, vendor=settings.vendor, clock=clock
+    )
+
+
+def _needs_tls(settings: ProviderSettings) -> bool:
+    return settings.base_url.startswith("https:")
+
+
+def _unknown(field: str, url: str, expected: str) -> Invalid:
+    scheme = f"{url.partition(':')[0][:40]}:…"  # the rest may hold a password
+    return Invalid("There is no adapter for this address.", field=field, value=scheme, limit=expected)

@@ -1,0 +1,233 @@
+"""Settings → a running platform: opens every adapter, joins them, serves, and lets go in the opposite order.
+
+Promise: everything opened is closed, whatever fails half-way; what runs in the background is named here and
+nowhere else; a platform that cannot be safe does not open a socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from penstock.edge import errors
+from penstock.edge.app import Edge
+from penstock.edge.auth import Authenticator
+from penstock.edge.routes import Routes
+from penstock.gateway.admission import Admission
+from penstock.gateway.http import OpenAiFace
+from penstock.gateway.idempotency import COLLECTION as IDEMPOTENCY
+from penstock.gateway.idempotency import Idempotency
+from penstock.gateway.pipeline import Pipeline
+from penstock.gateway.relay import Relay
+from penstock.kernel.clock import Clock, SystemClock
+from penstock.kernel.errors import PenstockError
+from penstock.kernel.ids import new_id
+from penstock.kernel.settings import Settings
+from penstock.mechanisms.audit import AuditPipe, Listener
+from penstock.mechanisms.headroom import Headroom
+from penstock.mechanisms.limits import Plans
+from penstock.mechanisms.resilience import Resilience
+from penstock.mechanisms.telemetry import Metrics
+from penstock.mechanisms.tenancy import COLLECTIONS, Tenancy
+from penstock.net.server import Cors, Server, ServerLimits
+from penstock.net.tls import server_context
+from penstock.wiring import adapters
+from penstock.wiring.catalogue import Catalogue, price_book
+from penstock.wiring.health import Health
+from penstock.wiring.owner import ADMIN_KEY, adopt_admin_key
+from penstock.wiring.pepper import load_pepper
+from penstock.wiring.platform import Platform, Stores
+from penstock.wiring.routes import declare_routes
+from penstock.wiring.sight import declare_metrics
+
+_log = logging.getLogger("penstock.wiring")
+TICK_S = 1.0
+DAY_S = 86_400
+
+
+async def start(
+    settings: Settings,
+    env: dict[str, str],
+    *,
+    sock: socket.socket | None = None,
+    listeners: tuple[Listener, ...] = (),
+) -> Platform:
+    """Open everything and serve; whatever was opened is closed again if something fails. Raises
+    PenstockError, OSError.
+    """
+    make_private(Path(settings.store.data))
+    async with AsyncExitStack() as opening:
+        platform = await _assemble(settings, env, listeners, opening)
+        tls = (
+            server_context(settings.server.tls_cert, settings.server.tls_key)
+            if settings.server.tls_cert
+            else None
+        )
+        await platform.server.start(settings.server.host, settings.server.port, sock=sock, ssl=tls)
+        platform.background = [
+            asyncio.create_task(platform.tenancy.watch(), name="tenancy"),
+            asyncio.create_task(_tick(platform), name="tick"),
+        ]
+        platform.resources = opening.pop_all()
+        return platform
+
+
+def make_private(folder: Path) -> None:
+    """Make the data folder, readable by its owner only."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+async def _assemble(
+    settings: Settings, env: dict[str, str], listeners: tuple[Listener, ...], opening: AsyncExitStack
+) -> Platform:
+    clock = SystemClock()
+    kept = adapters.secrets(settings, env)
+    stores = await _open_stores(settings, clock, opening)
+    tenancy = Tenancy(stores.records, stores.signals, clock, await load_pepper(kept, settings))
+    providers = await adapters.found_providers(settings, env)
+    catalogue = Catalogue(settings, price_book(settings, providers), clock)
+    opening.push_async_callback(catalogue.close)
+    await catalogue.open(providers, kept)
+    resilience = Resilience(settings.resilience, clock)
+    plans = Plans(clock)
+    admission = Admission(
+        settings.admission, plans, stores.state, stores.ledger, settings.ledger.hold_timeout_s
+    )
+    metrics = Metrics()
+    audit = AuditPipe(
+        stores.stream, clock, capacity=settings.audit.buffer_records, listeners=(metrics, *listeners)
+    )
+    audit.start()
+    opening.push_async_callback(audit.close)
+    routes = Routes()
+    platform = Platform(
+        settings=settings,
+        clock=clock,
+        stores=stores,
+        tenancy=tenancy,
+        catalogue=catalogue,
+        admission=admission,
+        resilience=resilience,
+        audit=audit,
+        metrics=metrics,
+        headroom=Headroom(plans, stores.ledger, clock),
+        routes=routes,
+        server=_server(settings, Edge(routes, Authenticator(tenancy))),
+        face=_face(
+            settings,
+            clock,
+            stores,
+            catalogue,
+            tenancy,
+            admission=admission,
+            resilience=resilience,
+            audit=audit,
+        ),
+        health=_health(stores),
+        resources=opening,
+    )
+    declare_routes(platform)
+    declare_metrics(platform)
+    if env.get(ADMIN_KEY):
+        await adopt_admin_key(tenancy, env[ADMIN_KEY])
+    return platform
+
+
+def _health(stores: Stores) -> Health:
+    health = Health()
+    health.watch("records", stores.records.healthy)
+    health.watch("state", stores.state.healthy)
+    health.watch("signals", stores.signals.healthy)
+    health.watch("stream", stores.stream.healthy)
+    return health
+
+
+def _face(
+    settings: Settings,
+    clock: Clock,
+    stores: Stores,
+    catalogue: Catalogue,
+    tenancy: Tenancy,
+    *,
+    admission: Admission,
+    resilience: Resilience,
+    audit: AuditPipe,
+) -> OpenAiFace:
+    pipeline = Pipeline(
+        routes=catalogue.current,
+        tenancy=tenancy,
+        admission=admission,
+        resilience=resilience,
+        ledger=stores.ledger,
+        relay=Relay(stores.ledger, resilience, clock),
+        audit=audit,
+    )
+    return OpenAiFace(
+        pipeline,
+        Idempotency(stores.records, clock),
+        catalogue.current,
+        clock,
+        deadline_s=settings.admission.deadline_s,
+        drain_vanished=settings.server.on_vanished_client == "drain",
+    )
+
+
+async def _open_stores(settings: Settings, clock: Clock, opening: AsyncExitStack) -> Stores:
+    stream = await adapters.stream(settings, clock)
+    opening.push_async_callback(stream.close)
+    records = await adapters.records(settings, (*COLLECTIONS, IDEMPOTENCY), clock)
+    opening.push_async_callback(records.close)
+    state = await adapters.state(settings, clock)
+    opening.push_async_callback(state.close)
+    signals = await adapters.signals(settings)
+    opening.push_async_callback(signals.close)
+    # The ledger opens last and closes first: nothing that could still spend is open without it.
+    ledger = await adapters.ledger(settings, clock, new_id("node_"))
+    opening.push_async_callback(ledger.close)
+    return Stores(ledger, records, state, signals, stream)
+
+
+def _server(settings: Settings, edge: Edge) -> Server:
+    server = settings.server
+    return Server(
+        edge.handle,
+        ServerLimits(
+            body_bytes=server.body_bytes,
+            connections=server.connections,
+            in_flight=server.in_flight,
+            idle_timeout_s=server.idle_s,
+            write_idle_s=server.write_idle_s,
+            drain_grace_s=server.drain_grace_s,
+        ),
+        allowed_hosts=frozenset(server.allowed_hosts) or None,
+        cors=Cors(origins=frozenset(server.cors_origins)) if server.cors_origins else None,
+        error_renderer=errors.render,
+    )
+
+
+async def _tick(platform: Platform) -> None:
+    """Once a second: settle what is in doubt, follow the day, watch the budgets, forget what is past its time."""
+    stream, clock = platform.stores.stream, platform.clock
+    kept_s = platform.settings.audit.retain_days * DAY_S
+
+    async def trim() -> None:
+        await stream.trim("audit", clock.wall_s() - kept_s)
+
+    while True:
+        for work in (
+            platform.health.tick,
+            platform.stores.ledger.expire,
+            platform.catalogue.tick,
+            platform.headroom.tick,
+            trim,
+        ):
+            try:
+                await work()
+            except PenstockError as error:
+                _log.warning("background work failed: %s", error)
+            except Exception:  # because one chore must not end the others, `expire` among them
+                _log.exception("background work stumbled")
+        await asyncio.sleep(TICK_S)

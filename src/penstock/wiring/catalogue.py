@@ -1,0 +1,171 @@
+"""The models on offer: providers opened, asked what they serve, and joined into the route table of the day.
+
+Promise: a provider that does not answer at start is kept and asked again later; the table is replaced whole,
+never mended in place, so a request sees one table from beginning to end; prices that change at midnight UTC
+need no restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+
+from penstock.gateway.routing import Endpoint, RouteTable
+from penstock.kernel.clock import Clock
+from penstock.kernel.errors import PenstockError
+from penstock.kernel.settings import PriceSettings, ProviderSettings, Settings
+from penstock.mechanisms.price_data import (
+    SELF_HOSTED_FREE,
+    FreeRule,
+    ModelLimits,
+    PriceOverride,
+    PriceOverrides,
+)
+from penstock.mechanisms.prices import PriceBook
+from penstock.ports.providers import CallTimers, ChatProvider
+from penstock.ports.secrets import Secrets
+from penstock.wiring import adapters
+from penstock.wiring.discovery import FOUND
+
+if TYPE_CHECKING:
+    from penstock.ports.providers import ListsModels
+
+_log = logging.getLogger("penstock.wiring")
+DAY_S = 86_400
+
+
+class Catalogue:
+    """Providers and the table over them."""
+
+    def __init__(self, settings: Settings, prices: PriceBook, clock: Clock) -> None:
+        """Start without any provider; `open` brings them."""
+        self._settings = settings
+        self._clock = clock
+        self.prices = prices
+        self._endpoints: dict[str, Endpoint] = {}
+        self._silent: dict[str, ProviderSettings] = {}
+        self._asking: asyncio.Task[None] | None = None
+        self.table = RouteTable({}, (), prices, self._today())
+
+    def current(self) -> RouteTable:
+        """Return the table in force."""
+        return self.table
+
+    async def open(self, providers: tuple[ProviderSettings, ...], kept: Secrets) -> None:
+        """Open `providers` and build the table. Raises Invalid for routes that cannot be."""
+        for settings in providers:
+            provider = await adapters.provider(settings, kept, self._clock)
+            self._endpoints[settings.name] = Endpoint(provider=provider, models=(), timers=_timers(settings))
+        await asyncio.gather(*[self._ask(settings) for settings in providers])
+        self._rebuild()
+
+    async def tick(self) -> None:
+        """Follow the day, and have silent providers asked again. Called once a second; waits for none of them."""
+        if self._silent and (self._asking is None or self._asking.done()):
+            self._asking = asyncio.create_task(self._ask_again(), name="catalogue")
+        if self.table.day != self._today():
+            self._rebuild()
+
+    async def close(self) -> None:
+        """Close every provider."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
+        for endpoint in self._endpoints.values():
+            await endpoint.provider.close()
+
+    def providers(self) -> Mapping[str, Endpoint]:
+        """Return the endpoints by name."""
+        return self._endpoints
+
+    async def _ask_again(self) -> None:
+        """Ask every silent provider what it serves, at the same time; offer what those serve that answer now."""
+        before = set(self._silent)
+        await asyncio.gather(*[self._ask(settings) for settings in tuple(self._silent.values())])
+        if before - set(self._silent):
+            self._rebuild()
+
+    async def _ask(self, settings: ProviderSettings) -> None:
+        endpoint = self._endpoints[settings.name]
+        models = await self._models(settings, endpoint.provider)
+        self._endpoints[settings.name] = msgspec.structs.replace(endpoint, models=models)
+
+    def _rebuild(self) -> None:
+        self.table = RouteTable(self._endpoints, self._settings.routes, self.prices, self._today())
+        for model, reason in self.table.unpriced.items():
+            _log.warning("model %s is not served: %s", model, reason)
+
+    async def _models(self, settings: ProviderSettings, provider: ChatProvider) -> tuple[str, ...]:
+        """Return what a provider serves: as configured, as the price table lists a vendor, or as the server
+        says.
+        """
+        if settings.models:
+            return settings.models
+        if settings.secret.startswith(FOUND):
+            today = datetime.fromtimestamp(self._clock.wall_s(), UTC).date()
+            rows = (p.model for p in self.prices.rows(today) if p.provider == settings.name)
+            # Some rows are patterns (fine-tuned models): what is not priced under its own name is not offered.
+            return tuple(
+                model for model in rows if self.prices.price(settings.name, model, today) is not None
+            )
+        if not hasattr(provider, "models"):
+            return ()
+        try:
+            models = tuple(await cast("ListsModels", provider).models())
+        except PenstockError as error:
+            if settings.name not in self._silent:
+                _log.warning("provider %s did not list its models: %s", settings.name, error)
+            self._silent[settings.name] = settings
+            return ()
+        self._silent.pop(settings.name, None)
+        return models
+
+    def _today(self) -> int:
+        return int(self._clock.wall_s()) // DAY_S
+
+
+def price_book(settings: Settings, providers: tuple[ProviderSettings, ...]) -> PriceBook:
+    """Load the price table with the configuration's own prices, free providers and limits on top."""
+    priced = [p for p in settings.prices if not p.free]
+    free = [FreeRule(provider=p.provider, model=p.model) for p in settings.prices if p.free]
+    free.extend(FreeRule(provider=p.vendor or p.name) for p in providers if p.free)
+    limits = [
+        ModelLimits(
+            provider=p.provider,
+            model=p.model,
+            context_window=p.context_window,
+            max_output_tokens=p.max_output,
+        )
+        for p in settings.prices
+        if p.context_window or p.max_output
+    ]
+    return PriceBook.load(
+        PriceOverrides(
+            prices=tuple(_override(p) for p in priced), free=(*free, *SELF_HOSTED_FREE), limits=tuple(limits)
+        )
+    )
+
+
+def _override(settings: PriceSettings) -> PriceOverride:
+    return PriceOverride(
+        provider=settings.provider,
+        model=settings.model,
+        input=settings.input,
+        output=settings.output,
+        cached_input=settings.cached_input or None,
+        effective_from=date.fromisoformat(settings.from_date) if settings.from_date else date.min,
+    )
+
+
+def _timers(settings: ProviderSettings) -> CallTimers:
+    return CallTimers(
+        connect_s=settings.connect_s,
+        first_byte_s=settings.first_byte_s,
+        between_chunks_s=settings.between_chunks_s,
+        total_s=settings.total_s,
+    )

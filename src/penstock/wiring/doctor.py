@@ -1,0 +1,197 @@
+"""What `penstock doctor` looks at: settings, safety, machine, books, providers, and every store against its contract.
+
+Promises: each finding says what was looked at and, when it is not well, why and what to do; one that fails does not
+hide the next; nothing is written outside a scratch folder that is removed; every look has an end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, cast
+
+import apsw
+import msgspec
+
+from penstock.contracts.case import Case
+from penstock.kernel.clock import SystemClock
+from penstock.kernel.errors import Forbidden, Invalid, NotFound, PenstockError, Unavailable
+from penstock.kernel.settings import ProviderSettings, Settings
+from penstock.ports.providers import ListsModels
+from penstock.wiring import adapters, safety
+from penstock.wiring.books import verify_offline
+from penstock.wiring.catalogue import price_book
+from penstock.wiring.harness import Suite, TimeStandsStill, suites
+
+LOOK_S: Final = 60.0
+"""One look, or one case of a contract, takes this long at most."""
+PROVIDER_S: Final = 15.0
+SHOWN_MAX: Final = 3
+"""So many broken promises of one store are told in full."""
+DISK_LEAST_BYTES: Final = 512 * 1024 * 1024
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What one look found: `what` was looked at, whether it is well, and the reason or the figure."""
+
+    what: str
+    well: bool
+    told: str
+
+
+async def examine(settings: Settings, env: dict[str, str]) -> AsyncGenerator[Finding]:
+    """Look at everything, in order, and give each finding as it is made."""
+    data = Path(settings.store.data)
+    looks: list[tuple[str, Callable[[], str]]] = [
+        ("safety", lambda: _safe(settings, env.get("PENSTOCK_ADMIN_KEY", ""))),
+        ("SQLite", apsw.sqlite_lib_version),
+        ("clock", lambda: _clock(settings)),
+        ("disk", lambda: _disk(data)),
+        ("data folder", lambda: _private(data)),
+    ]
+    for what, look in looks:
+        yield await _found(what, asyncio.to_thread(look))
+    yield await _found("ledger", _books(settings))
+    for provider in await adapters.found_providers(settings, env):
+        yield await _found(f"provider {provider.name}", _reachable(provider, settings, env))
+    scratch = await asyncio.to_thread(_scratch, data)
+    try:
+        for suite in suites(settings, scratch):
+            yield await _kept(suite)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _scratch(data: Path) -> Path:
+    """Make a folder beside the data, on the same disk."""
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return Path(tempfile.mkdtemp(prefix="doctor-", dir=data))
+
+
+async def _found(what: str, look: Awaitable[str]) -> Finding:
+    try:
+        async with asyncio.timeout(LOOK_S):
+            return Finding(what=what, well=True, told=await look)
+    except TimeoutError:
+        return Finding(what=what, well=False, told=f"no answer within {LOOK_S:g} s")
+    except (PenstockError, OSError) as error:
+        return Finding(what=what, well=False, told=str(error))
+
+
+async def _kept(suite: Suite) -> Finding:
+    """Put an engine to every case of its contract; each on a harness of its own."""
+    broken: list[str] = []
+    left_out = 0
+    for name, _promises, case in suite.cases:
+        try:
+            async with asyncio.timeout(LOOK_S):
+                await _run(suite, case)
+        except TimeStandsStill:
+            left_out += 1
+        except (
+            Exception
+        ) as error:  # because an engine may break its promise in any way, and the next case still runs
+            broken.append(f"{name.replace('_', ' ')}: {str(error) or type(error).__name__:.200}")
+            if isinstance(error, Unavailable):
+                break  # the engine is not there: every other case would say the same
+    what = f"{suite.port} on {suite.engine}"
+    if broken:
+        more = f"; and {len(broken) - SHOWN_MAX} more" if len(broken) > SHOWN_MAX else ""
+        return Finding(what=what, well=False, told="; ".join(broken[:SHOWN_MAX]) + more)
+    told = f"{len(suite.cases) - left_out} cases of its contract kept"
+    if left_out:
+        told += f"; {left_out} left out, because the engine's clock cannot be moved"
+    return Finding(what=what, well=True, told=told)
+
+
+async def _run(suite: Suite, case: Case[object]) -> None:
+    async with AsyncExitStack() as closing:
+        harness = await closing.enter_async_context(suite.open())
+        await case(harness)
+
+
+# -------------------------------------------------------------------------------------------------------------- looks
+
+
+def _safe(settings: Settings, admin_key: str) -> str:
+    safety.check(settings, workers=1, admin_key=admin_key)
+    return "may start"
+
+
+def _clock(settings: Settings) -> str:
+    now = datetime.fromtimestamp(SystemClock().wall_s(), UTC)
+    built = price_book(settings, settings.providers).built
+    if now.date() < built:
+        raise Invalid(
+            "The clock is behind: budgets and prices go by its date.",
+            field="clock",
+            value=f"{now:%Y-%m-%d}",
+            limit=f"{built:%Y-%m-%d}, when the price table was made",
+            remedy="Set it, and keep it with NTP.",
+        )
+    return f"{now:%Y-%m-%d %H:%M}Z"
+
+
+def _disk(data: Path) -> str:
+    place = next(folder for folder in (data.absolute(), *data.absolute().parents) if folder.exists())
+    free_bytes = shutil.disk_usage(place).free
+    if free_bytes < DISK_LEAST_BYTES:
+        raise Unavailable(
+            "The disk is nearly full; on a full one paid requests are refused.",
+            field="store.data",
+            value=f"{free_bytes // 2**20} MiB free",
+            limit=f"{DISK_LEAST_BYTES // 2**20} MiB",
+            remedy="Free some.",
+        )
+    return f"{free_bytes // 2**20:,} MiB free"
+
+
+def _private(data: Path) -> str:
+    if not data.exists():
+        return "not made yet"
+    mode = stat.S_IMODE(data.stat().st_mode)
+    if mode & 0o007:
+        raise Forbidden(
+            "Everybody on this machine can look into the data folder.",
+            field="store.data",
+            value=f"{data} has mode {mode:04o}",
+            limit="0700",
+            remedy=f"Run: chmod 700 {data}",
+        )
+    return f"mode {mode:04o}"
+
+
+async def _books(settings: Settings) -> str:
+    try:
+        verdict = await verify_offline(settings)
+    except NotFound:
+        return "none yet"
+    if verdict.problems:
+        raise Invalid(
+            f"{len(verdict.problems)} problems, the first: {verdict.problems[0]}",
+            field="ledger",
+            remedy="See `penstock ledger verify --offline`.",
+        )
+    return f"whole: {verdict.entries:,} entries, {verdict.pending} under way"
+
+
+async def _reachable(provider: ProviderSettings, settings: Settings, env: dict[str, str]) -> str:
+    opened = await adapters.provider(provider, adapters.secrets(settings, env), SystemClock())
+    try:
+        if not hasattr(opened, "models"):
+            return "in this process"
+        started_s = time.monotonic()
+        async with asyncio.timeout(PROVIDER_S):
+            models = await cast("ListsModels", opened).models()
+        return f"{len(models)} models, answered in {(time.monotonic() - started_s) * 1000:.0f} ms"
+    except TimeoutError:
+        raise Unavailable("It does not answer.", limit=f"{PROVIDER_S:g} s", field=provider.base_url) from None
+    finally:
+        await opened.close()

@@ -1,0 +1,49 @@
+"""Every route the platform serves, each with its policy; what is not here is not served."""
+
+from __future__ import annotations
+
+from penstock.edge.asgi import AsgiBridge
+from penstock.edge.probes import Probes
+from penstock.edge.routes import Policy
+from penstock.sdk.replies import Status
+from penstock.wiring.management import PREFIX, management
+from penstock.wiring.platform import Platform
+from penstock.wiring.sight import readiness
+from penstock.wiring.status import PATH as STATUS
+from penstock.wiring.status import StatusRoute, version
+
+
+def declare_routes(platform: Platform) -> None:
+    """Declare every route with its policy."""
+    routes, face = platform.routes, platform.face
+    probes = Probes(lambda: readiness(platform), platform.metrics.render)
+    routes.add("POST", "/v1/chat/completions", Policy.CALLER, face.chat)
+    routes.add("GET", "/v1/models", Policy.CALLER, face.models)
+    routes.add("GET", "/healthz", Policy.PUBLIC, probes.alive)
+    routes.add("GET", "/readyz", Policy.PUBLIC, probes.ready)
+    routes.add("GET", "/metrics", Policy.ADMIN, probes.metrics)
+    started_s = platform.clock.monotonic_s()
+    routes.add("GET", STATUS, Policy.ADMIN, StatusRoute(lambda: status(platform, started_s)).serve)
+    stores = platform.stores
+    api = management(platform.tenancy, stores.ledger, platform.catalogue.prices, platform.clock)
+    routes.mount(PREFIX, Policy.ADMIN, AsgiBridge(api).serve)
+
+
+def status(platform: Platform, started_s: float) -> Status:
+    """Tell how the platform is; `started_s` is on its monotonic clock."""
+    works = readiness(platform)
+    draining = works.pop("draining")
+    return Status(
+        version=version(),
+        uptime_s=platform.clock.monotonic_s() - started_s,
+        draining=draining,
+        dependencies=works,
+        in_flight=platform.server.stats.in_flight,
+        connections=platform.server.stats.connections,
+        providers={name: len(each.models) for name, each in platform.catalogue.providers().items()},
+        breakers=platform.resilience.states(),
+        models=len(tuple(platform.catalogue.current().models())),
+        unpriced=platform.catalogue.current().unpriced,
+        audit_waiting=platform.audit.queued,
+        audit_dropped=platform.audit.dropped,
+    )

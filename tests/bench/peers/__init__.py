@@ -1,0 +1,1 @@
+"""The targets of the side-by-side bench, one file each."""

@@ -1,0 +1,40 @@
+"""Both ledgers keep every promise of their port: the SQLite file, and a real PostgreSQL."""
+
+from __future__ import annotations
+
+import pytest
+
+from penstock.contracts.ledger import CASES
+from penstock.ports import ledger as port
+from tests.contracts.file_harness import promises_checked, promises_of
+from tests.contracts.ledger_engines import postgres_ledger, sqlite_ledger
+from tests.support import run
+
+EACH_CASE = pytest.mark.parametrize(
+    "case", [case for _, _, case in CASES.cases], ids=[name for name, _, _ in CASES.cases]
+)
+
+
+def test_every_promise_has_a_case():
+    assert promises_checked(CASES) == promises_of(port)
+
+
+@EACH_CASE
+def test_sqlite(case, tmp_path):
+    async def on_sqlite() -> None:
+        async with sqlite_ledger(tmp_path) as harness:
+            await case(harness)
+
+    run(on_sqlite())
+
+
+@pytest.mark.postgres
+@EACH_CASE
+def test_postgres(case, fresh_postgres):
+    dsn = fresh_postgres()
+
+    async def on_postgres() -> None:
+        async with postgres_ledger(dsn) as harness:
+            await case(harness)
+
+    run(on_postgres())

@@ -1,0 +1,30 @@
+"""Both records keep every promise of their port: the SQLite file, and a real PostgreSQL."""
+
+from __future__ import annotations
+
+import pytest
+
+from penstock.contracts.records import CASES
+from penstock.ports import records as port
+from tests.contracts.engines import kept
+from tests.contracts.file_harness import promises_checked, promises_of
+from tests.contracts.record_engines import postgres_records, sqlite_records
+from tests.support import run
+
+EACH_CASE = pytest.mark.parametrize(
+    "case", [case for _, _, case in CASES.cases], ids=[name for name, _, _ in CASES.cases]
+)
+
+
+@EACH_CASE
+def test_sqlite(case, tmp_path):
+    run(kept(case, sqlite_records(tmp_path)))
+
+
+@EACH_CASE
+def test_postgres(case, postgres_dsn):
+    run(kept(case, postgres_records(postgres_dsn)))
+
+
+def test_every_promise_has_a_case():
+    assert promises_checked(CASES) == promises_of(port)

@@ -1,0 +1,109 @@
+"""The pages made of evidence: docs/reliability.md, docs/benchmarks.md and the charts they show.
+
+Promise: `pages` is a pure function of the records, so `make docs` twice changes nothing and a test can tell a page that
+was edited by hand. A record made from a tree with uncommitted changes says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tests.evidence.charts import number, svg
+from tests.evidence.registry import ROOT, Record, Scalar, flat
+
+BENCHMARKS = {"S11"}
+MARKS = {"met": "✔ met", "partly": "◐ partly", "missed": "✘ missed"}
+GENERATED = "<!-- Written by `make docs` from docs/evidence/*.json. Edit nothing here. -->"
+
+RELIABILITY = """# Reliability: what was promised, what was seen
+
+Each line below is a promise, the command that puts it to the test, and what that run saw. Run any of them yourself:
+`make evidence ID=S1`."""
+
+SPEED = """# Benchmarks: ours, its peers and the floor
+
+All figures of a table come from one run on one machine; everything Penstock does for a request is switched on. Run it
+yourself on an idle machine: `make bench`, or `make evidence ID=S11` to write it down."""
+
+
+def pages(records: Sequence[Record]) -> dict[str, str]:
+    """Return every generated file, by its path below docs/."""
+    speed = [record for record in records if record.id in BENCHMARKS]
+    rest = [record for record in records if record.id not in BENCHMARKS]
+    files = {"reliability.md": page(RELIABILITY, rest), "benchmarks.md": page(SPEED, speed)}
+    for record in records:
+        for chart in record.charts:
+            files[chart_path(record.id, chart.title)] = svg(chart)
+    return files
+
+
+def write_pages(records: Sequence[Record], docs: Path = ROOT / "docs") -> list[Path]:
+    """Write the pages and charts, remove charts that no record has any more; return what was written."""
+    files = pages(records)
+    for stale in set((docs / "charts").glob("*.svg")) - {docs / name for name in files}:
+        stale.unlink()
+    for name, text in files.items():
+        (docs / name).parent.mkdir(parents=True, exist_ok=True)
+        (docs / name).write_text(text)
+    return [docs / name for name in files]
+
+
+def chart_path(identifier: str, title: str) -> str:
+    """Return the file of a chart, below docs/."""
+    return f"charts/{identifier}-{re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')}.svg"
+
+
+def page(introduction: str, records: Sequence[Record]) -> str:
+    """Return one page: the introduction, a table of verdicts, a section per record."""
+    if not records:
+        return f"{GENERATED}\n{introduction}\n\nNothing has been run yet.\n"
+    verdicts = [
+        (f"[{r.id}](#{r.id.lower()})", r.title, MARKS[r.verdict], r.date[:10], _commit(r)) for r in records
+    ]
+    overview = markdown_table(("", "promise", "verdict", "date", "commit"), verdicts)
+    return "\n\n".join([f"{GENERATED}\n{introduction}", overview, *map(section, records)]) + "\n"
+
+
+def section(record: Record) -> str:
+    """Return a record for people."""
+    m = record.machine
+    ran = f"`{record.command}` · {record.date} · commit {_commit(record)} · {number(record.seconds)} s"
+    parts = [
+        f'## <a id="{record.id.lower()}"></a>{record.id} · {record.title}',
+        f"**{MARKS[record.verdict]}** — {record.reason}",
+        f"{ran}  \n{m.cpu}, {m.cores} cores, {m.memory}, {m.kernel}, Python {m.python}",
+    ]
+    parts += [f"![{c.title}]({chart_path(record.id, c.title)})" for c in record.charts]
+    for table in record.tables:
+        parts += [f"**{table.title}**", markdown_table(table.columns, table.rows)]
+    if record.figures:
+        rows = [(name.replace("_", " "), value) for name, value in flat(record.figures)]
+        parts.append(markdown_table(("figure", "seen"), rows))
+    return "\n\n".join(parts)
+
+
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[Scalar]]) -> str:
+    """Return a table; columns that hold only numbers are set to the right."""
+    held = [list(row) for row in rows]
+    numeric = [
+        bool(held) and all(isinstance(row[n], int | float) and not isinstance(row[n], bool) for row in held)
+        for n in range(len(columns))
+    ]
+    lines = [list(columns), ["---:" if right else "---" for right in numeric]]
+    lines += [[cell(value) for value in row] for row in held]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cell(value: Scalar) -> str:
+    """Return a value as it stands in a table."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return number(value)
+    return "–" if value is None else value.replace("|", "\\|").replace("\n", " ")
+
+
+def _commit(record: Record) -> str:
+    return f"`{record.commit}`" + (" with changes" if record.dirty else "")

@@ -1,0 +1,14 @@
+"""Import every adapter and driver a drill may ask for, ahead of time; wiring imports them when first needed."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from penstock import adapters
+
+
+def import_adapters() -> None:
+    """Import all modules below `penstock.adapters`."""
+    for module in pkgutil.walk_packages(adapters.__path__, f"{adapters.__name__}."):
+        importlib.import_module(module.name)

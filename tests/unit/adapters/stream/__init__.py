@@ -1,0 +1,1 @@
+"""Tests of what the embedded stream does beyond its port."""

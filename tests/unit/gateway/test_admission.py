@@ -1,0 +1,193 @@
+"""Admission: a refusal costs nothing and leaves nothing held; an admitted request holds its worst case first."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from penstock.dialects.openai_envelope import open_chat
+from penstock.gateway.admission import LEAST_OUTPUT_TOKENS, Admission, Seat
+from penstock.gateway.ask import Ask
+from penstock.gateway.routing import Endpoint, RouteTable, Target
+from penstock.kernel.clock import ManualClock
+from penstock.kernel.context import Principal, Rate, RequestContext, Scope
+from penstock.kernel.errors import Forbidden, Invalid, OverBudget, OverLimit, PenstockError, Unavailable
+from penstock.kernel.money import worst_case_nanos
+from penstock.kernel.settings import AdmissionSettings
+from penstock.mechanisms.limits import Plans
+from penstock.mechanisms.price_data import ModelLimits, PriceOverride, PriceOverrides
+from penstock.mechanisms.prices import PriceBook
+from tests.support import run
+from tests.unit.gateway.doubles import NamedProvider, ScriptedLedger, ScriptedState
+
+PRICES = PriceBook.load(
+    PriceOverrides(
+        prices=(PriceOverride(provider="sim", model="small", input="1", output="2"),),
+        limits=(ModelLimits(provider="sim", model="small", context_window=1000, max_output_tokens=500),),
+    )
+)
+TARGETS: tuple[Target, ...] = (
+    RouteTable({"sim": Endpoint(provider=NamedProvider(), models=("small",))}, (), PRICES, 20_000)
+    .find("small")
+    .targets
+)
+LIMITED = Rate(requests_per_minute=10, tokens_per_minute=10_000, concurrency=3)
+
+
+def principal(**changes: object) -> Principal:
+    """Return a caller with one limited scope."""
+    caller = Principal(
+        key_id="k", org="a", team="t", project="p", user="u",
+        scopes=(Scope(level="key", path="org:a/key:k", rate=LIMITED),),
+    )  # fmt: skip
+    return msgspec.structs.replace(caller, **changes)
+
+
+def ask(text: str = "hello", **members: object) -> Ask:
+    """Return an opened request."""
+    body = {"model": "small", "messages": [{"role": "user", "content": text}], **members}
+    price = TARGETS[0].price
+    return Ask(open_chat(msgspec.json.encode(body)), price.image_tokens_max, price.context_window)
+
+
+def admit(
+    wanted: Ask, ledger: ScriptedLedger, state: ScriptedState, caller: Principal | None = None,
+    settings: AdmissionSettings | None = None,
+) -> tuple[Seat, Admission]:  # fmt: skip
+    """Admit one request; return its seat and the gate."""
+    clock = ManualClock()
+    gate = Admission(settings or AdmissionSettings(), Plans(clock), state, ledger, 900)  # pyright: ignore[reportArgumentType]  # doubles have only what admission uses
+    context = RequestContext("req_1", caller or principal(), deadline_s=1e12, received_ns=0)
+    return run(gate.admit(context, wanted, TARGETS)), gate
+
+
+def refused(kind: type[PenstockError], wanted: Ask, **how: object) -> PenstockError:
+    """Expect a refusal that leaves nothing held and nothing taken."""
+    ledger = ScriptedLedger()
+    state = ScriptedState()
+    with pytest.raises(kind) as caught:
+        admit(wanted, ledger, state, **how)  # pyright: ignore[reportArgumentType]  # shorthand that only a test may use
+    assert ledger.holds == []
+    assert len(state.given_back) == len(state.taken)
+    return caught.value
+
+
+def test_the_worst_case_is_held_before_anything_is_dispatched() -> None:
+    ledger, wanted = ScriptedLedger(), ask(max_tokens=100)
+    seat, _ = admit(wanted, ledger, ScriptedState())
+    assert [hold.amount_nanos for hold in ledger.holds] == [
+        worst_case_nanos(TARGETS[0].price, wanted.input_tokens, 100)
+    ]
+    assert (seat.output_tokens, seat.held_nanos) == (100, ledger.holds[0].amount_nanos)
+
+
+@pytest.mark.parametrize(("asked", "granted"), [(None, 500), (499, 499), (500, 500), (501, 500)])
+def test_the_answer_is_clamped_to_what_the_model_can_give(asked: int | None, granted: int) -> None:
+    wanted = ask() if asked is None else ask(max_completion_tokens=asked)
+    assert admit(wanted, ScriptedLedger(), ScriptedState())[0].output_tokens == granted
+
+
+def test_a_key_clamps_further() -> None:
+    assert (
+        admit(ask(), ScriptedLedger(), ScriptedState(), principal(max_output_tokens=7))[0].output_tokens == 7
+    )
+
+
+def test_a_model_outside_the_keys_list_is_forbidden() -> None:
+    assert refused(Forbidden, ask(), caller=principal(models=("big",))).limit == "big"
+
+
+@pytest.mark.parametrize(("n", "fits"), [(8, True), (9, False)])
+def test_choices_are_bounded(n: int, fits: bool) -> None:
+    if fits:
+        admit(ask(n=n), ScriptedLedger(), ScriptedState())
+    else:
+        assert refused(Invalid, ask(n=n)).limit == 8
+
+
+@pytest.mark.parametrize(("words", "fits"), [(1000, True), (1001, False)])
+def test_a_prompt_that_cannot_fit_the_window_is_refused_with_both_figures(words: int, fits: bool) -> None:
+    wanted = ask("word " * words)
+    if fits:
+        admit(wanted, ScriptedLedger(), ScriptedState())
+    else:
+        error = refused(Invalid, wanted)
+        assert (error.reason, error.value, error.limit) == ("context_length_exceeded", 1001, 1000)
+
+
+def test_a_price_ceiling_refuses_at_one_nano_over_and_not_at_it() -> None:
+    wanted = ask(max_tokens=100)
+    worst = worst_case_nanos(TARGETS[0].price, wanted.input_tokens, 100)
+    admit(wanted, ScriptedLedger(), ScriptedState(), principal(max_request_nanos=worst))
+    error = refused(OverBudget, wanted, caller=principal(max_request_nanos=worst - 1))
+    assert (error.reason, error.value, error.limit) == ("request_too_expensive", worst, worst - 1)
+
+
+def test_a_reached_limit_names_itself_and_when_to_come_back() -> None:
+    ledger, state = ScriptedLedger(), ScriptedState(refuse=1)
+    with pytest.raises(OverLimit) as caught:
+        admit(ask(), ledger, state)
+    assert caught.value.field == "key requests at one time"
+    assert caught.value.retry_after_s == 1.5
+    assert ledger.holds == []
+    assert state.given_back == []
+
+
+def test_no_room_gives_the_limits_back() -> None:
+    ledger, state = ScriptedLedger(room_nanos=5), ScriptedState()
+    with pytest.raises(OverBudget):
+        admit(ask(max_tokens=100), ledger, state)
+    assert [each.amount for each in state.given_back[0]] == [1, ask(max_tokens=100).input_tokens + 100]
+
+
+def test_a_ledger_that_is_down_refuses_and_gives_the_limits_back() -> None:
+    state = ScriptedState()
+    with pytest.raises(Unavailable):
+        admit(ask(), ScriptedLedger(down=True), state)
+    assert len(state.given_back) == 1
+
+
+def test_a_caller_that_named_no_length_gets_what_the_room_affords() -> None:
+    wanted = ask()
+    room = worst_case_nanos(TARGETS[0].price, wanted.input_tokens, 40)
+    seat, _ = admit(wanted, ScriptedLedger(room_nanos=room), ScriptedState())
+    assert seat.output_tokens == 40
+    assert seat.held_nanos <= room
+
+
+@pytest.mark.parametrize(("tokens", "fits"), [(LEAST_OUTPUT_TOKENS, True), (LEAST_OUTPUT_TOKENS - 1, False)])
+def test_an_answer_too_short_to_be_one_is_refused_instead(tokens: int, fits: bool) -> None:
+    wanted = ask()
+    ledger = ScriptedLedger(room_nanos=worst_case_nanos(TARGETS[0].price, wanted.input_tokens, tokens))
+    if fits:
+        assert admit(wanted, ledger, ScriptedState())[0].output_tokens == tokens
+    else:
+        with pytest.raises(OverBudget):
+            admit(wanted, ledger, ScriptedState())
+
+
+def test_without_the_state_store_traffic_goes_on_and_is_counted_and_money_is_still_held() -> None:
+    ledger = ScriptedLedger()
+    seat, gate = admit(ask(), ledger, ScriptedState(down=True))
+    assert gate.unlimited == 1
+    assert len(ledger.holds) == 1
+    run(gate.give_back(seat, 10))
+
+
+def test_every_top_up_has_a_sequence_of_its_own() -> None:
+    ledger = ScriptedLedger()
+    seat, gate = admit(ask(max_tokens=10), ledger, ScriptedState())
+    held = seat.held_nanos
+    assert [run(gate.top_up(seat, 100)), run(gate.top_up(seat, 10)), run(gate.top_up(seat, 1))] == [True] * 3
+    assert [(hold.operation, hold.sequence) for hold in ledger.holds] == [("req_1", n) for n in range(4)]
+    assert seat.held_nanos == held + 111
+
+
+def test_a_top_up_takes_the_next_sequence_and_stops_at_the_room() -> None:
+    ledger = ScriptedLedger()
+    seat, gate = admit(ask(max_tokens=10), ledger, ScriptedState())
+    held = seat.held_nanos
+    assert run(gate.top_up(seat, 100))
+    assert (ledger.holds[1].sequence, seat.held_nanos) == (1, held + 100)
+    assert not run(gate.top_up(seat, 10**13))
+    assert seat.held_nanos == held + 100

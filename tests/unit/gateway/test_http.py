@@ -1,0 +1,221 @@
+"""The OpenAI face: every reply is told apart by its id, and a client that leaves is heard."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import msgspec
+import pytest
+
+from penstock.gateway import http
+from penstock.gateway.http import OpenAiFace
+from penstock.gateway.story import Story
+from penstock.kernel.context import Principal, RequestContext
+from penstock.net.request import Request
+from penstock.ports.providers import ProviderFailure
+from tests.support import run
+from tests.unit.gateway.rig import (
+    DONE,
+    FINISH,
+    HANG,
+    ROLE,
+    USAGE,
+    Caller,
+    House,
+    Vendor,
+    chat,
+    full,
+    stream,
+    text,
+    whole,
+)
+from tests.unit.gateway.test_admission import principal
+
+TOLD = {"usage": {"prompt_tokens": 9, "completion_tokens": 3}}
+
+
+class Desk:
+    """The face over a house, and clients that come to it."""
+
+    def __init__(self, *vendors: Vendor, drain_vanished: bool = False) -> None:
+        self.house = House(*vendors)
+        idempotency: Any = Kept(self.house)
+        self.face = OpenAiFace(
+            self.house.pipeline,
+            idempotency,
+            lambda: self.house.table,
+            self.house.clock,
+            deadline_s=60.0,
+            drain_vanished=drain_vanished,
+        )
+
+    def post(
+        self, caller: Caller, body: bytes | None = None, who: Principal | None = None, **headers: str
+    ) -> asyncio.Task[None]:
+        """Send one chat in a task of its own, as the server does."""
+        client: Any = caller
+        request = asked("POST", "/v1/chat/completions", chat(stream=True) if body is None else body, headers)
+        task = asyncio.get_running_loop().create_task(self.face.chat(request, client, who or principal()))
+        caller.task = task
+        return task
+
+
+class Kept:
+    """Idempotency that keeps nothing: only that a request with a key goes through here."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    async def serve(self, context: RequestContext, _key: bytes, body: bytes, client: Any, _line: Any) -> None:
+        await self._house.pipeline.serve(context, body, client, Story(context, self._house.clock))
+
+
+def asked(method: str, path: str, body: bytes, headers: dict[str, str]) -> Request:
+    """Return a parsed request."""
+    fields = {name.replace("_", "-").encode(): value.encode() for name, value in headers.items()}
+    request = Request(method, path, b"", list(fields.items()), fields)
+    request.body = body
+    return request
+
+
+def posted(desk: Desk, body: bytes, **headers: str) -> Caller:
+    """Send one chat and return what its client got."""
+    caller = Caller()
+
+    async def send() -> None:
+        await desk.post(caller, body, **headers)
+
+    run(send())
+    return caller
+
+
+def ids(caller: Caller) -> list[bytes]:
+    """Return the request ids on a reply."""
+    return re.findall(rb"x-request-id: (req_[0-9a-zA-Z]+)\r\n", caller.headers)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (full(whole(**TOLD)), 200),
+        (stream(ROLE, text("Hi"), FINISH, USAGE, DONE), 200),
+        (ProviderFailure("no", kind="invalid"), 400),
+        (ProviderFailure("busy", kind="overloaded"), 503),
+    ],
+)
+def test_every_reply_carries_one_request_id_which_is_the_audits(answer: Any, status: int) -> None:
+    desk = Desk(Vendor("sim", answer))
+    caller = posted(desk, chat())
+    assert caller.status == status
+    assert ids(caller) == [desk.house.events[0].request_id.encode()]
+
+
+def test_a_refusal_names_field_and_remedy_and_nothing_is_called() -> None:
+    desk = Desk(Vendor("sim", HANG))
+    caller = posted(desk, b'{"model":"small"}')
+    error = msgspec.json.decode(caller.body)["error"]
+    assert (caller.status, error["param"], error["type"]) == (400, "messages", "invalid_request_error")
+    assert error["remedy"]
+    assert len(ids(caller)) == 1
+    assert desk.house.ledger.holds == []
+
+
+@pytest.mark.parametrize("drain", [False, True])
+def test_a_client_that_leaves_stops_the_vendor_or_lets_it_finish_as_the_operator_chose(drain: bool) -> None:
+    vendor = Vendor("sim", stream(text("Hi"), text(" there"), FINISH, USAGE, DONE))
+    desk = Desk(vendor, drain_vanished=drain)
+
+    async def leave() -> None:
+        caller = Caller(paused=True)
+        task = desk.post(caller)
+        while not caller.drained:
+            await asyncio.sleep(0)
+        caller.vanish()
+        assert desk.face.draining == drain
+        await task
+
+    run(leave())
+    [posting] = desk.house.ledger.postings
+    assert posting.estimated != drain
+    assert posting.amount_nanos > 0
+    assert desk.face.draining == 0
+    assert vendor.replies[0].closed
+    assert desk.house.events[0].status == (200 if drain else 499)
+
+
+def test_the_vendors_read_for_nobody_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "DRAINS_MAX", 1)
+    desk = Desk(Vendor("sim", stream(text("Hi"), HANG)), drain_vanished=True)
+
+    async def leave() -> None:
+        callers = [Caller() for _ in range(2)]
+        tasks = [desk.post(caller) for caller in callers]
+        while not all(caller.body for caller in callers):
+            await asyncio.sleep(0)
+        for caller in callers:
+            caller.vanish()
+        await tasks[1]
+        assert (desk.face.draining, tasks[0].done()) == (1, False)
+        tasks[0].cancel()
+        await asyncio.wait(tasks)
+        assert desk.face.draining == 0
+
+    run(leave())
+    assert len(desk.house.ledger.postings) == 2
+
+
+def test_a_request_with_a_key_goes_on_for_a_client_that_left() -> None:
+    desk = Desk(Vendor("sim", stream(text("Hi"), text(" there"), FINISH, USAGE, DONE)))
+
+    async def leave() -> None:
+        caller = Caller(paused=True)
+        task = desk.post(caller, idempotency_key="k1")
+        while not caller.drained:
+            await asyncio.sleep(0)
+        caller.vanish()
+        await task
+
+    run(leave())
+    assert not desk.house.ledger.postings[0].estimated
+
+
+def test_a_drain_before_the_first_byte_is_a_503_that_says_when_to_come_back() -> None:
+    desk = Desk(Vendor("sim", HANG))
+
+    async def drained() -> Caller:
+        caller = Caller()
+        task = desk.post(caller)
+        while not desk.house.ledger.holds:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+        return caller
+
+    caller = run(drained())
+    assert caller.status == 503
+    assert b'"draining"' in caller.body
+    assert b"retry-after: 1\r\n" in caller.headers
+    assert len(ids(caller)) == 1
+
+
+def test_models_lists_what_this_key_may_use_and_nothing_else() -> None:
+    desk = Desk(Vendor("sim", HANG), Vendor("dear", HANG))
+
+    async def listed(who: Principal) -> list[str]:
+        caller: Any = Caller()
+        await desk.face.models(asked("GET", "/v1/models", b"", {}), caller, who)
+        assert (caller.status, len(ids(caller))) == (200, 1)
+        return [model["id"] for model in msgspec.json.decode(caller.body)["data"]]
+
+    assert run(listed(principal(models=("small", "dear/big", "gone")))) == ["small", "dear/big"]
+    assert run(listed(principal())) == ["both", "small", "sim/small", "big", "dear/big"]
+
+
+@pytest.mark.parametrize(("tag", "kept"), [("search", "search"), ("x" * 64, "x" * 64), ("x" * 65, "x" * 64)])
+def test_the_feature_tag_reaches_the_audit_bounded(tag: str, kept: str) -> None:
+    desk = Desk(Vendor("sim", full(whole(**TOLD))))
+    posted(desk, chat(), x_penstock_feature=tag)
+    assert desk.house.events[0].feature == kept

@@ -1,0 +1,89 @@
+"""Routing: a table and a draw in, an ordered tuple of targets out."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from penstock.gateway.routing import Endpoint, RouteTable
+from penstock.kernel.errors import Invalid, NotFound
+from penstock.kernel.settings import RouteSettings, TargetSettings
+from penstock.mechanisms.price_data import FreeRule, PriceOverride, PriceOverrides
+from penstock.mechanisms.prices import PriceBook
+from tests.unit.gateway.doubles import NamedProvider
+
+PRICES = PriceBook.load(
+    PriceOverrides(
+        prices=(PriceOverride(provider="sim", model="small", input="1", output="2"),),
+        free=(FreeRule(provider="own"),),
+    )
+)
+ENDPOINTS = {
+    "sim": Endpoint(provider=NamedProvider("sim"), models=("small", "nameless")),
+    "own": Endpoint(provider=NamedProvider("own"), models=("llama",)),
+}
+
+
+def table(*routes: RouteSettings) -> RouteTable:
+    """Build a table over the two providers."""
+    return RouteTable(ENDPOINTS, routes, PRICES, day=20_000)
+
+
+def split(**weights: int) -> RouteSettings:
+    """Return a route named gpt with the given weights for sim/small and own/llama."""
+    models = {"sim": "small", "own": "llama"}
+    targets = tuple(
+        TargetSettings(provider=name, model=models[name], weight=weight) for name, weight in weights.items()
+    )
+    return RouteSettings(model="gpt", targets=targets)
+
+
+def test_providers_models_are_served_under_their_plain_and_their_qualified_name() -> None:
+    assert [route.model for route in table().models()] == ["small", "sim/small", "llama", "own/llama"]
+
+
+def test_a_model_without_a_price_is_refused_and_says_so_rather_than_costing_nothing() -> None:
+    with pytest.raises(Invalid) as caught:
+        table().find("nameless")
+    assert caught.value.reason == "model_without_price"
+
+
+def test_an_unknown_model_is_not_found_and_the_message_lists_what_is_served() -> None:
+    with pytest.raises(NotFound, match="small"):
+        table().find("gpt-9")
+
+
+@pytest.mark.parametrize(("sim", "own"), [(95, 5), (1, 1), (100, 0)])
+def test_draws_split_exactly_by_weight(sim: int, own: int) -> None:
+    route = table(split(sim=sim, own=own)).find("gpt")
+    winners = Counter(route.order(draw)[0].provider.name for draw in range(10 * (sim + own)))
+    assert winners["sim"] == 10 * sim
+    assert winners["own"] == 10 * own
+
+
+def test_every_target_stays_in_the_order_as_fallback() -> None:
+    route = table(split(sim=100, own=0)).find("gpt")
+    assert [target.label for target in route.order(7)] == ["sim/small", "own/llama"]
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    ghost = RouteSettings(model="ghost", targets=(TargetSettings(provider="nobody", model="m"),))
+    weightless = RouteSettings(
+        model="none", targets=(TargetSettings(provider="sim", model="small", weight=0),)
+    )
+    priceless = RouteSettings(model="dear", targets=(TargetSettings(provider="sim", model="nameless"),))
+    with pytest.raises(Invalid) as caught:
+        table(ghost, weightless, priceless, split(sim=1), split(sim=1))
+    told = str(caught.value)
+    assert all(word in told for word in ("nobody", "none", "no price", "twice"))
+    assert caught.value.value == 4
+
+
+def test_a_service_tier_without_a_price_is_refused_and_a_standard_one_changes_nothing() -> None:
+    routes = table()
+    targets = routes.find("small").targets
+    assert routes.in_service(targets, "auto") is targets
+    with pytest.raises(Invalid) as caught:
+        routes.in_service(targets, "priority")
+    assert caught.value.field == "service_tier"

@@ -1,0 +1,1 @@
+"""Tests of the tools the other tests stand on."""

@@ -1,0 +1,199 @@
+"""The doctor: finds nothing wrong with a sound deployment, every fault of a sick one, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+
+import apsw
+import asyncpg
+import pytest
+
+from penstock.contracts.case import BrokenPromise
+from penstock.kernel.clock import SystemClock
+from penstock.kernel.errors import NotFound, Unavailable
+from penstock.kernel.settings import LedgerSettings, ProviderSettings, ServerSettings, Settings, StoreSettings
+from penstock.ports.ledger import Hold, Line, Posting
+from penstock.wiring import adapters, doctor
+from penstock.wiring.books import verify_offline
+from penstock.wiring.doctor import Finding, examine
+from penstock.wiring.harness import Suite, TimeStandsStill, suites
+from tests.support import run
+
+
+def found(settings: Settings) -> dict[str, Finding]:
+    async def looking():
+        return [finding async for finding in examine(settings, {})]
+
+    return {finding.what: finding for finding in run(looking(), ceiling_s=60.0)}
+
+
+def on(folder, **fields: object) -> Settings:
+    return Settings(store=StoreSettings(data=str(folder)), discover=False, **fields)
+
+
+async def spent(settings: Settings) -> None:
+    """Leave one settled request in the ledger."""
+    ledger = await adapters.ledger(settings, SystemClock(), "test")
+    await ledger.hold(Hold("op-1", 5, (Line("org:a@total"),)))
+    await ledger.post(Posting("op-1", 5))
+    await ledger.close()
+
+
+def test_a_sound_deployment_is_well_and_every_store_was_put_to_its_contract(tmp_path):
+    settings = on(tmp_path)
+    run(spent(settings))
+    before = {path.name for path in tmp_path.iterdir()}
+    findings = found(settings)
+    assert [f for f in findings.values() if not f.well] == []
+    ports = {what.split(" on ")[0] for what in findings if " on " in what}
+    assert ports == {"ledger", "records", "state", "signals", "stream"}
+    assert all(not f.told.startswith("0 cases") for f in findings.values())
+    # SQLite leaves its two side files behind a reader; they hold nothing.
+    assert {path.name for path in tmp_path.iterdir()} - before <= {"ledger.sqlite-shm", "ledger.sqlite-wal"}
+
+
+def test_it_runs_beside_a_server_that_holds_the_ledger(tmp_path):
+    settings = on(tmp_path)
+
+    async def beside():
+        ledger = await adapters.ledger(settings, SystemClock(), "test")
+        try:
+            return [finding async for finding in examine(settings, {})]
+        finally:
+            await ledger.close()
+
+    assert [f for f in run(beside(), ceiling_s=60.0) if not f.well] == []
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Leave the contracts out."""
+    monkeypatch.setattr(doctor, "suites", lambda *_: [])
+
+
+@pytest.mark.usefixtures("quick")
+def test_each_fault_is_found_and_hides_none_of_the_others(tmp_path, monkeypatch):
+    settings = on(
+        tmp_path,
+        server=ServerSettings(tls_cert="c"),
+        providers=(
+            ProviderSettings(name="far", kind="openai", base_url="http://127.0.0.1:9/v1", connect_s=1.0),
+        ),
+    )
+    run(spent(settings))
+    connection = apsw.Connection(str(tmp_path / "ledger.sqlite"))
+    connection.execute("DROP TRIGGER journal_is_not_updated; UPDATE journal SET digest = x'00' WHERE seq = 1")
+    connection.close()
+    tmp_path.chmod(0o755)
+    monkeypatch.setattr(doctor, "DISK_LEAST_BYTES", 2**62)
+    findings = found(settings)
+    sick = [what for what, finding in findings.items() if not finding.well]
+    assert sick == ["safety", "disk", "data folder", "ledger", "provider far"]
+    assert "chmod 700" in findings["data folder"].told
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_clock_before_the_price_table_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(SystemClock, "wall_s", staticmethod(lambda: 0.0))
+    assert not found(on(tmp_path))["clock"].well
+
+
+def suite_of(*cases) -> Suite:
+    class Nothing:
+        async def __aenter__(self):
+            return None
+
+        async def __aexit__(self, *_):
+            return None
+
+    return Suite("state", "paper", [(case.__name__, (1,), case) for case in cases], Nothing)
+
+
+async def kept(_harness) -> None:
+    """Keep a promise."""
+
+
+async def broken(_harness) -> None:
+    raise BrokenPromise("two owners (seen=2)")
+
+
+async def needs_time(_harness) -> None:
+    raise TimeStandsStill
+
+
+async def unreachable(_harness) -> None:
+    raise Unavailable("The store is down.")
+
+
+async def hangs(_harness) -> None:
+    await asyncio.sleep(3600)
+
+
+@pytest.mark.parametrize(
+    ("cases", "well", "told"),
+    [
+        ((kept,), True, "1 cases"),
+        ((kept, needs_time), True, "1 cases of its contract kept; 1 left out"),
+        ((broken, kept), False, "broken: two owners (seen=2)"),
+        ((broken,) * 5, False, "; and 2 more"),
+        ((unreachable, broken), False, "unreachable: The store is down."),
+        ((hangs, kept), False, "hangs: TimeoutError"),
+    ],
+)
+def test_a_contract_is_judged_case_by_case(monkeypatch, cases, well, told):
+    monkeypatch.setattr(doctor, "LOOK_S", 0.05)
+    finding = run(doctor._kept(suite_of(*cases)))
+    assert (finding.well, told in finding.told) == (well, True), finding
+    assert "broken" not in finding.told or unreachable not in cases
+
+
+def test_the_contracts_are_run_on_the_engines_that_the_settings_name(tmp_path):
+    fleet = Settings(
+        ledger=LedgerSettings(url="postgresql://h/d"),
+        store=StoreSettings(records_url="postgresql://h/d", state_url="redis://h/0"),
+    )
+    engines = {suite.port: suite.engine for suite in suites(fleet, tmp_path)}
+    shared = {"ledger": "PostgreSQL", "records": "PostgreSQL", "state": "Redis", "signals": "Redis"}
+    assert engines == shared | {"stream": "segment files"}
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("port", ["state", "signals"])
+def test_a_real_redis_keeps_its_contracts_and_is_left_as_it_was(tmp_path, fresh_redis, port):
+    settings = Settings(store=StoreSettings(state_url=fresh_redis()))
+    (suite,) = (each for each in suites(settings, tmp_path) if each.port == port)
+    finding = run(doctor._kept(suite), ceiling_s=60.0)
+    assert finding.well, finding.told
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("port", ["ledger", "records"])
+def test_a_real_postgresql_keeps_its_contracts_and_is_left_as_it_was(tmp_path, fresh_postgres, port):
+    dsn = fresh_postgres()
+    settings = Settings(ledger=LedgerSettings(url=dsn), store=StoreSettings(records_url=dsn))
+    (suite,) = (each for each in suites(settings, tmp_path) if each.port == port)
+    finding = run(doctor._kept(suite), ceiling_s=120.0)
+    assert finding.well, finding.told
+    assert "left out" not in finding.told
+
+    async def left():
+        connection = await asyncpg.connect(dsn)
+        found = await connection.fetch(
+            "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname LIKE 'doctor%' OR (n.nspname = 'public' AND c.relkind = 'r')"
+        )
+        await connection.close()
+        return found
+
+    assert run(left()) == []
+
+
+@pytest.mark.postgres
+def test_the_books_in_postgresql_are_verified_without_joining_in(fresh_postgres):
+    settings = Settings(ledger=LedgerSettings(url=fresh_postgres()))
+    with pytest.raises(NotFound, match="no ledger"):
+        run(verify_offline(settings))
+    run(spent(settings))
+    verdict = run(verify_offline(settings))
+    assert (verdict.operations, verdict.problems) == (1, ())
+    assert list(verdict.heads) == ["test"]
