@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import pytest
 
@@ -17,6 +19,9 @@ from penstock.kernel.settings import AdmissionSettings
 from penstock.mechanisms.limits import Plans
 from penstock.mechanisms.price_data import ModelLimits, PriceOverride, PriceOverrides
 from penstock.mechanisms.prices import PriceBook
+from penstock.ports.ledger import Hold
+from penstock.ports.state import Ask as StateAsk
+from penstock.ports.state import Taken
 from tests.support import run
 from tests.unit.gateway.doubles import NamedProvider, ScriptedLedger, ScriptedState
 
@@ -52,13 +57,13 @@ def ask(text: str = "hello", **members: object) -> Ask:
 
 def admit(
     wanted: Ask, ledger: ScriptedLedger, state: ScriptedState, caller: Principal | None = None,
-    settings: AdmissionSettings | None = None,
+    settings: AdmissionSettings | None = None, targets: tuple[Target, ...] = TARGETS,
 ) -> tuple[Seat, Admission]:  # fmt: skip
     """Admit one request; return its seat and the gate."""
     clock = ManualClock()
     gate = Admission(settings or AdmissionSettings(), Plans(clock), state, ledger, 900)  # pyright: ignore[reportArgumentType]  # doubles have only what admission uses
     context = RequestContext("req_1", caller or principal(), deadline_s=1e12, received_ns=0)
-    return run(gate.admit(context, wanted, TARGETS)), gate
+    return run(gate.admit(context, wanted, targets)), gate
 
 
 def refused(kind: type[PenstockError], wanted: Ask, **how: object) -> PenstockError:
@@ -191,3 +196,82 @@ def test_a_top_up_takes_the_next_sequence_and_stops_at_the_room() -> None:
     assert (ledger.holds[1].sequence, seat.held_nanos) == (1, held + 100)
     assert not run(gate.top_up(seat, 10**13))
     assert seat.held_nanos == held + 100
+
+
+@pytest.mark.parametrize(
+    ("key", "operator", "bound"), [(0, 500, 500), (500, 0, 500), (900, 500, 500), (500, 900, 500)]
+)
+def test_the_smaller_of_the_keys_and_the_operators_price_ceiling_holds(
+    key: int, operator: int, bound: int
+) -> None:
+    settings = AdmissionSettings(max_request_nanos=operator)
+    caller = principal(max_request_nanos=key)
+    assert refused(OverBudget, ask(max_tokens=100), caller=caller, settings=settings).limit == bound
+
+
+class NarrowingLedger(ScriptedLedger):
+    """Has less room in each account it is asked about than it told of the one before."""
+
+    def __init__(self, *rooms: int) -> None:
+        super().__init__()
+        self.rooms = list(rooms)
+        self.asked: list[int] = []
+
+    async def hold(self, hold: Hold) -> None:
+        self.asked.append(hold.amount_nanos)
+        if self.rooms and hold.amount_nanos > self.rooms[0]:
+            raise OverBudget(field="another account", value=hold.amount_nanos, limit=self.rooms.pop(0))
+        await super().hold(hold)
+
+
+def rooms(wanted: Ask, *tokens: int) -> tuple[int, ...]:
+    """Return the rooms that afford answers so long."""
+    return tuple(worst_case_nanos(TARGETS[0].price, wanted.input_tokens, count) for count in tokens)
+
+
+def test_no_refusal_while_the_narrowest_of_several_budgets_still_has_room() -> None:
+    wanted = ask()
+    ledger = NarrowingLedger(*rooms(wanted, 300, 40))
+    scopes = tuple(Scope(level="org", path=f"org:{number}") for number in range(2))
+    seat, _ = admit(wanted, ledger, ScriptedState(), principal(scopes=scopes))
+    assert (seat.output_tokens, seat.held_nanos) == (40, ledger.asked[-1])
+
+
+def test_a_ledger_that_never_agrees_is_asked_a_bounded_number_of_times() -> None:
+    wanted = ask()
+    ledger = NarrowingLedger(*rooms(wanted, *range(400, 300, -1)))
+    with pytest.raises(OverBudget):
+        admit(wanted, ledger, ScriptedState())
+    assert len(ledger.asked) == len(principal().scopes) + 1
+
+
+def test_slots_that_may_have_been_taken_by_a_store_that_fell_silent_are_given_back() -> None:
+    class Silent(ScriptedState):
+        async def take(self, asks: Sequence[StateAsk], holder: str) -> Taken:
+            await super().take(asks, holder)
+            raise Unavailable("no answer")
+
+    state = Silent()
+    seat, gate = admit(ask(), ScriptedLedger(), state)
+    run(gate.give_back(seat, 50))
+    assert [[each.kind for each in back] for back in state.given_back] == [["slots"]]
+
+
+def test_what_is_given_back_is_never_more_than_was_taken() -> None:
+    state = ScriptedState()
+    scopes = (Scope(level="key", path="org:a/key:k", rate=Rate(tokens_per_minute=60)),)
+    seat, gate = admit(ask(max_tokens=100), ScriptedLedger(), state, principal(scopes=scopes))
+    assert (seat.asks_tokens > 60, state.taken[0][0].amount) == (True, 60)
+    run(gate.give_back(seat, seat.asks_tokens - 50))
+    assert state.given_back[0][0].amount == 10
+
+
+@pytest.mark.parametrize(("member", "value"), [("audio", {"voice": "alloy"}), ("web_search_options", {})])
+def test_a_service_that_has_no_price_is_refused_and_a_null_is_none(member: str, value: object) -> None:
+    price = msgspec.structs.replace(TARGETS[0].price, unpriced=frozenset({"audio", "web_search"}))
+    unpriced = (msgspec.structs.replace(TARGETS[0], price=price),)
+    with pytest.raises(Invalid) as caught:
+        admit(ask(**{member: value}), ScriptedLedger(), ScriptedState(), targets=unpriced)
+    assert (caught.value.reason, caught.value.field) == ("part_without_price", member)
+    admit(ask(**{member: None}), ScriptedLedger(), ScriptedState(), targets=unpriced)
+    admit(ask(**{member: value}), ScriptedLedger(), ScriptedState())

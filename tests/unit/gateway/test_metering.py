@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.gateway.metering import MAYBE_BILLED, Meter
+from penstock.gateway.metering import MAYBE_BILLED, Meter, is_a_bill
 from penstock.kernel.faults import FAILURE_KINDS
 from penstock.kernel.money import Usage, cost_nanos
 from penstock.ports.providers import ProviderFailure
@@ -131,3 +131,26 @@ def test_a_doubted_usage_is_billed_as_told_and_flagged() -> None:
     [posting] = ledger.postings
     assert (posting.amount_nanos, posting.estimated) == (cost_nanos(TARGET.price, usage), True)
     assert posting.attempts[0].outcome == "usage_decreased"
+
+
+@pytest.mark.parametrize(
+    ("usage", "generated", "credible"),
+    [
+        (Usage(input_tokens=9, output_tokens=3), True, True),
+        (Usage(input_tokens=9), False, True),
+        (Usage(input_tokens=9), True, False),
+        (Usage(), False, False),
+        (Usage(output_tokens=3), True, True),
+    ],
+)
+def test_zeroes_are_no_bill(usage: Usage, generated: bool, credible: bool) -> None:
+    assert is_a_bill(usage, generated=generated) == credible
+
+
+@pytest.mark.parametrize(("seen", "billed"), [(0, 5), (5, 5), (6, 6), (100, 100), (101, 100)])
+def test_a_running_count_is_raised_to_what_was_seen_within_what_was_granted(seen: int, billed: int) -> None:
+    meter, ledger, _ = metered(max_tokens=100)
+    meter.broke_off(TARGET, Usage(input_tokens=9, output_tokens=5), seen, "cut")
+    meter.settle()
+    [attempt] = ledger.postings[0].attempts
+    assert (attempt.output_tokens, attempt.outcome, attempt.estimated) == (billed, "cut", True)

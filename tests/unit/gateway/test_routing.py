@@ -87,3 +87,20 @@ def test_a_service_tier_without_a_price_is_refused_and_a_standard_one_changes_no
     with pytest.raises(Invalid) as caught:
         routes.in_service(targets, "priority")
     assert caught.value.field == "service_tier"
+
+
+def test_a_model_name_that_could_end_a_header_line_cannot() -> None:
+    name = "llama\r\nset-cookie: a=1\u2028é"
+    endpoints = {"own": Endpoint(provider=NamedProvider("own"), models=(name,))}
+    [target] = RouteTable(endpoints, (), PRICES, day=20_000).find(name).targets
+    assert target.headers == b"x-penstock-route: own/llama??set-cookie: a=1??\r\n"
+
+
+@pytest.mark.parametrize(
+    ("left_s", "total_s"), [(1e12, 600), (600, 600), (599.9, 600), (599, 599), (0.2, 1), (0, 1)]
+)
+def test_a_call_may_take_what_is_left_of_the_request_in_whole_seconds(left_s: float, total_s: float) -> None:
+    [target] = table().find("small").targets
+    timers = target.within(left_s)
+    assert timers.total_s == total_s
+    assert (timers is target.timers) == (total_s == 600)

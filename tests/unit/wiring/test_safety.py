@@ -7,7 +7,13 @@ import msgspec
 import pytest
 
 from penstock.kernel.errors import Invalid
-from penstock.kernel.settings import LedgerSettings, ServerSettings, Settings, StoreSettings
+from penstock.kernel.settings import (
+    AdmissionSettings,
+    LedgerSettings,
+    ServerSettings,
+    Settings,
+    StoreSettings,
+)
 from penstock.wiring import safety
 from penstock.wiring.owner import mint
 
@@ -119,3 +125,21 @@ def test_an_address_that_is_none_is_named_without_its_password(url):
     assert len(found) == 1
     assert "store.records_url" in found[0]
     assert "pa/ss" not in found[0]
+
+
+@pytest.mark.parametrize(
+    ("deadline_s", "hold_s", "safe"),
+    [
+        (600, 900, True),
+        (899.9, 900, True),
+        (900, 900, False),
+        (900, 3600, False),
+        (60, 60, False),
+        (59, 60, True),
+    ],
+)
+def test_a_request_may_not_outlive_its_hold_or_its_slots(deadline_s: float, hold_s: int, safe: bool):
+    settings = Settings(
+        admission=AdmissionSettings(deadline_s=deadline_s), ledger=LedgerSettings(hold_timeout_s=hold_s)
+    )
+    assert [("outlive" in reason) for reason in reasons(settings)] == ([] if safe else [True])
