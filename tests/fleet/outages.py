@@ -27,6 +27,8 @@ from tests.services import PostgresServer, RedisServer, Server
 CALLERS = 24
 PAUSE_S = 0.05
 PROBE_S = 0.1
+NOTICE_S = 1.0
+"""By then every part of a gateway has noticed that an engine is back (each looks for itself, twice a second)."""
 BACK_LIMIT_S = 20.0
 BUDGET_NANOS = 10**15
 HARMS = ("stopped", "killed", "frozen", "slowed_200ms", "slowed_500ms", "blackholed", "cut")
@@ -67,7 +69,7 @@ class Cell:
     estimated: int = 0
     problems: tuple[str, ...] = ()
     log: str = ""
-    """The end of what the gateway said."""
+    """The last probes, and the end of what the gateway said."""
 
 
 class Site:
@@ -192,11 +194,12 @@ async def _run(
         await site.heal(cell.engine)
         with suppress(TimeoutError):
             await until(_all_well(probe, swarm, healed), BACK_LIMIT_S)
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(2 * NOTICE_S)
         replies = await swarm.stop()
         _judge_times(cell, replies, probe, harmed, healed)
         probing.cancel()
         await probing
+        cell.log = f"last probes: {probe.seen[-3:]}\n"
         await _reconcile(cell, config, gateway, upstream)
 
 
@@ -234,7 +237,7 @@ def _judge_times(cell: Cell, replies: list[Reply], probe: Probe, harmed: float, 
     good = [r.begun_s + r.seconds - healed for r in replies if r.good and r.begun_s >= healed]
     cell.back_good_s = min(good, default=-1.0)
     back = healed + max(cell.back_good_s, cell.back_metric_s, cell.back_ready_s, 0.0)
-    late = [count for at, count in probe.unlimited if at > back + 2 * PROBE_S]
+    late = [count for at, count in probe.unlimited if at > back + NOTICE_S]
     cell.after_unlimited = int(late[-1] - late[0]) if late else -1
     cell.after_failed = sum(not r.good for r in replies if r.begun_s > back)
 
@@ -251,7 +254,7 @@ async def _reconcile(cell: Cell, config: Path, gateway: Child, upstream: Child) 
     with suppress(TimeoutError):
         await until(nothing_held, BACK_LIMIT_S)
     await gateway.stop()
-    cell.log = gateway.log
+    cell.log += gateway.log
     await journal.read()
     billed = await truth.read()
     await truth.close()

@@ -142,9 +142,8 @@ class Tenancy:
         now_s = self._clock.monotonic_s()
         if self._refused.get(digest, 0.0) > now_s:
             raise Unauthenticated
-        generation = (
-            self.generation
-        )  # before reading: what changes meanwhile must not be remembered as it was
+        # Taken before reading: what changes meanwhile must not be remembered as it was.
+        generation = self.generation
         doc = await self._key_doc(token[4:16].decode("ascii", "replace"))
         if doc is None or not hmac.compare_digest(digest, bytes.fromhex(doc.mac)) or not self._alive(doc):
             self._remember_refusal(digest, now_s)

@@ -30,6 +30,7 @@ from penstock.wiring.platform import Platform
 
 _log = logging.getLogger("penstock.wiring")
 BACKLOG = 4096
+GC_THRESHOLDS = (25_000, 20, 50)
 READY = b"ready\n"
 Greet = Callable[[Platform], Awaitable[None]]
 
@@ -64,6 +65,8 @@ async def _serve(
     try:
         gc.collect()
         gc.freeze()  # what lives as long as the process is not looked at again
+        # Requests leave hardly any cycles behind: looking for them every 700 objects cost 5 % of the CPU.
+        gc.set_threshold(*GC_THRESHOLDS)
         if greet is not None:
             await greet(platform)
         if not await platform.tenancy.keys(ORG, limit=1):

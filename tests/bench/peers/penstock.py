@@ -1,6 +1,6 @@
 """Ours, as a user runs it: the real command, a config file, every mandatory step of the pipeline on.
 
-What "everything on" means here: a 256-bit key, five levels of tenancy with a daily and a monthly budget each, request
+What "everything on" means here: a 256-bit key, five levels of tenancy with a daily budget each, request
 and token limits at organisation, team and key, a concurrency limit at the key, a priced model, the journalled ledger,
 audit records into the stream, Prometheus metrics.
 """
@@ -85,7 +85,7 @@ class Penstock(Target):
 
     def after_start(self) -> None:
         """Set limits and budgets at every level, and make the key the callers use."""
-        caps = [{"window": window, "limit_nanos": _RICH_NANOS} for window in ("day", "month")]
+        caps = [{"window": "day", "limit_nanos": _RICH_NANOS}]
         rate = {"requests_per_minute": _PLENTY, "tokens_per_minute": _PLENTY}
         for level in ("org", "team", "project", "user"):
             limited = rate if level in ("org", "team") else {}

@@ -257,9 +257,9 @@ def test_what_is_past_its_time_is_forgotten_by_those_who_come_after(tmp_path: Pa
 def test_what_is_within_its_time_is_never_swept(tmp_path: Path) -> None:
     async def case(it: Keyed) -> None:
         await it.send(b"first")
-        for _ in range(40):
+        for number in range(40):
             it.clock.jump_wall(KEPT_S / 41)
-            await it.send(b"another")
+            await it.send(b"another%d" % number)
         assert (await it.send(b"first")).headers.endswith(b"idempotent-replayed: true\r\n")
 
     keyed(tmp_path, case)
