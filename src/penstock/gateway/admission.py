@@ -84,8 +84,9 @@ class Admission:
         output_tokens = self._granted_output(ask, principal, targets)
         self._check_caps(ask, principal, targets)
         worst = worst_nanos(targets, ask, output_tokens)
-        caps = (principal.max_request_nanos, self._settings.max_request_nanos)
-        cap_nanos = min((cap for cap in caps if cap), default=0)
+        cap_nanos = principal.max_request_nanos
+        if not cap_nanos or 0 < self._settings.max_request_nanos < cap_nanos:
+            cap_nanos = self._settings.max_request_nanos
         if cap_nanos and worst > cap_nanos:
             raise OverBudget(
                 f"This request could cost {format_dollars(worst)}; {format_dollars(cap_nanos)} is allowed.",

@@ -62,6 +62,9 @@ class Ask:
 
 def asked(envelope: ChatEnvelope, targets: Sequence[Target]) -> Ask:
     """Bound a request for whichever of its targets answers: the widest window and the largest picture count."""
+    if len(targets) == 1:  # the usual route
+        price = targets[0].price
+        return Ask(envelope, price.image_tokens_max or IMAGE_TOKENS_MAX, price.context_window)
     prices = [target.price for target in targets]
     windows = [price.context_window for price in prices]
     images = max([price.image_tokens_max or IMAGE_TOKENS_MAX for price in prices])

@@ -6,6 +6,8 @@ that its SDKs and their users read them as they are; of several limits of one ki
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from penstock.gateway.admission import Seat
 from penstock.gateway.routing import Target
 from penstock.kernel.context import RequestContext
@@ -24,32 +26,40 @@ def money_headers(cost_nanos: int) -> bytes:
 def limit_headers(seat: Seat) -> bytes:
     """Render what is left of the request and token limits; nothing where none is set."""
     plan, taken = seat.plan, seat.taken
-    if not taken.remaining:
+    remaining = taken.remaining
+    if not remaining:
         return b""
     lines = b""
-    fixed = len(plan.asks)
     requests = plan.request_buckets
     if requests:
-        tightest = min(requests, key=taken.remaining.__getitem__)
-        lines = _limit(
-            b"requests", plan.asks[tightest].limit, taken.remaining[tightest], taken.reset_s[tightest]
-        )
+        at = _tightest(requests, remaining)
+        lines = _REQUESTS % (plan.asks[at].limit, remaining[at], _duration(taken.reset_s[at]))
     if plan.token_buckets:
-        tightest = min(range(fixed, len(taken.remaining)), key=taken.remaining.__getitem__)
-        limit = plan.token_buckets[tightest - fixed][1]
-        lines += _limit(b"tokens", limit, taken.remaining[tightest], taken.reset_s[tightest])
+        fixed = len(plan.asks)
+        at = _tightest(range(fixed, len(remaining)), remaining)
+        lines += _TOKENS % (plan.token_buckets[at - fixed][1], remaining[at], _duration(taken.reset_s[at]))
     return lines
 
 
-def _limit(what: bytes, limit: int, remaining: int, reset_s: float) -> bytes:
-    return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n" % (
+def _lines(what: bytes) -> bytes:
+    return b"x-ratelimit-limit-%b: %%d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%b\r\n" % (
         what,
-        limit,
         what,
-        max(remaining, 0),
         what,
-        _duration(reset_s),
     )
+
+
+_REQUESTS = _lines(b"requests")
+_TOKENS = _lines(b"tokens")
+
+
+def _tightest(places: Sequence[int], remaining: Sequence[int]) -> int:
+    """Return the place with the least left (the first of equals)."""
+    best = places[0]
+    for place in places:
+        if remaining[place] < remaining[best]:
+            best = place
+    return best
 
 
 def _duration(seconds: float) -> bytes:

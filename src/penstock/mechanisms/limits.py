@@ -24,7 +24,7 @@ REMEMBERED_PLANS = 100_000
 class Plan:
     """The limits of one caller on one day. `asks` are the fixed ones; `token_buckets` take the request's own size."""
 
-    __slots__ = ("asks", "day", "lines", "names", "principal", "request_buckets", "token_buckets")
+    __slots__ = ("asks", "day", "lines", "names", "principal", "request_buckets", "slots", "token_buckets")
 
     def __init__(self, principal: Principal, day: int) -> None:
         """Work out the plan of `principal` for the `day`-th day since 1970 (UTC)."""
@@ -48,6 +48,7 @@ class Plan:
                 )
         self.asks = tuple(asks)
         self.token_buckets = tuple(tokens)
+        self.slots = tuple(ask for ask in asks if ask.kind == "slots")
         self.request_buckets = tuple(index for index, ask in enumerate(asks) if ask.kind == "bucket")
         self.names = (*names, *(name for _, _, name in tokens))
 
@@ -56,22 +57,19 @@ class Plan:
         if not self.token_buckets:
             return self.asks
         # A prompt bounded by its bytes may seem larger than a whole minute's limit: it then takes all of that minute.
-        return (
-            *self.asks,
-            *[
-                Ask(key, "bucket", limit, MINUTE_S, min(tokens, limit))
-                for key, limit, _ in self.token_buckets
-            ],
-        )
+        asks = list(self.asks)
+        for key, limit, _ in self.token_buckets:
+            asks.append(Ask(key, "bucket", limit, MINUTE_S, tokens if tokens < limit else limit))
+        return tuple(asks)
 
     def refund(self, unused: int, asked: int = 0) -> tuple[Ask, ...]:
         """Return what a finished request gives back: its slots, and the `unused` of the tokens it asked for.
 
         A bucket smaller than what was `asked` took only its limit, so it gets only what is unused of that.
         """
-        back = [ask for ask in self.asks if ask.kind == "slots"]
+        back = list(self.slots)
         for key, limit, _ in self.token_buckets:
-            tokens = unused - max(asked - limit, 0)
+            tokens = unused if asked <= limit else unused - (asked - limit)
             if tokens > 0:
                 back.append(Ask(key, "bucket", limit, MINUTE_S, tokens))
         return tuple(back)

@@ -63,8 +63,9 @@ class Bucket:
 
     def give_back(self, amount: int, now_us: int, holder: str) -> None:
         """Put back `amount`, never more than is missing."""
-        self.take(0, now_us, holder)
-        self.level = max(0, self.level - amount * self.period_us)
+        level = self.level - (now_us - self.at_us) * self.limit - amount * self.period_us
+        self.at_us = now_us
+        self.level = level if level > 0 else 0
 
     def settle(self, now_us: int) -> bool:
         """Drain; tell whether the bucket is whole again."""
@@ -73,7 +74,8 @@ class Bucket:
 
     def left(self) -> int:
         """Whole units left, as of the last take or settle."""
-        return max(0, (self.cap - self.level) // self.period_us)
+        room = self.cap - self.level
+        return room // self.period_us if room > 0 else 0
 
     def reset_s(self, now_us: int) -> float:
         """Seconds until whole."""
