@@ -2,9 +2,9 @@
 
 Promises: bytes of the vendor's own dialect pass unchanged; a client that reads slowly slows the vendor down
 (one buffer of at most 64 KiB on either side); every 16 events or 250 ms a checkpoint tells the ledger the
-cost so far, so that a crash leaves an estimate at most one checkpoint away from the truth; an answer that
-ends badly after its first byte ends with an in-band error and without the success mark, and what was
-generated is billed.
+cost so far, so that a crash leaves an estimate whose answer is at most one checkpoint old (its prompt counts at
+its byte bound: an estimate errs upwards); an answer that ends badly after its first byte ends with an in-band
+error and without the success mark, and what was generated is billed.
 """
 
 from __future__ import annotations
