@@ -55,8 +55,8 @@ def table(rungs: Sequence[Rung]) -> Table:
     """The rungs beside their budget, and the sum of those that have one."""
     budgeted = [rung for rung in rungs if rung.budget_us is not None]
     rows = [(rung.name, round(rung.us, 3), rung.budget_us) for rung in rungs]
-    rows.append(("sum of the budgeted", round(sum(rung.us for rung in budgeted), 3), sum(BUDGET_US.values())))
-    columns = ("rung", "µs of CPU", "budget µs, slack in the sum")
+    rows.append(("a whole request", round(sum(rung.us for rung in budgeted), 3), sum(BUDGET_US.values())))
+    columns = ("rung", "µs of CPU", "budget µs")
     return Table(title="Where the CPU of a request goes", columns=columns, rows=tuple(rows))
 
 

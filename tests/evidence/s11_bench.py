@@ -40,12 +40,16 @@ def produce(quick: bool) -> Result:
 
 
 def _rungs(result: Mapping[str, Any]) -> Table:
-    """The rung table: `net` as measured alone in this run, every other step on the product's own functions."""
-    net = result["figures"].get("net")
-    measured = (
-        [rungs.Rung("net, both sides", net["cpu_us"], rungs.BUDGET_US["net, both sides"])] if net else []
-    )
-    return rungs.table([*measured, *steps.rungs()])
+    """The rung table: `net` as measured alone in this run, every other step on the product's own functions, and as
+    slack what a whole request under load costs beyond their sum: coroutines, tasks, threads, cold caches.
+    """
+    found = steps.rungs()
+    net, ours = result["figures"].get("net"), result["figures"].get(report.OURS)
+    if net is not None and ours is not None:
+        found.insert(0, rungs.Rung("net, both sides", net["cpu_us"], rungs.BUDGET_US["net, both sides"]))
+        rest = ours["cpu_us"] - sum(rung.us for rung in found)
+        found.append(rungs.Rung("slack", rest, rungs.BUDGET_US["slack"]))
+    return rungs.table(found)
 
 
 def _profile() -> Table:
