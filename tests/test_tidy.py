@@ -112,7 +112,7 @@ SEEDS: list[tuple[Rule, str, str, str]] = [
         "a = 1  # type: ign" + "ore[misc] because the stub is wrong",
     ),
     (rules.no_registry_is_named, "README.md", "https://py" + "pi.org/simple", "https://example.org/simple"),
-    (rules.no_registry_is_named, "README.md", "cd /wor" + "k/main", "the net/work/main"),
+    (rules.no_registry_is_named, "README.md", "cd /wor" + "k/main", "the net/wor" + "k/main"),
     (
         rules.requirements_are_locked,
         "requirements/base.txt",
