@@ -42,7 +42,17 @@ def is_a_bill(usage: Usage, *, generated: bool) -> bool:
 class Meter:
     """Adds up the attempts of one operation and settles its seat once."""
 
-    __slots__ = ("_admission", "_ask", "_ledger", "attempts", "seat", "settled", "usage")
+    __slots__ = (
+        "_admission",
+        "_ask",
+        "_ledger",
+        "attempts",
+        "is_estimate",
+        "seat",
+        "settled",
+        "spent_nanos",
+        "usage",
+    )
 
     def __init__(self, ledger: SettlesInBackground, admission: Admission, seat: Seat, ask: Ask) -> None:
         """Meter the operation of `seat`."""
@@ -51,6 +61,10 @@ class Meter:
         self._ask = ask
         self.seat = seat
         self.attempts: list[Attempt] = []
+        self.spent_nanos = 0
+        """The cost of all attempts so far."""
+        self.is_estimate = False
+        """Whether any of them is an estimate."""
         self.usage: Usage | None = None
         self.settled = False
 
@@ -107,21 +121,14 @@ class Meter:
         """Return what one more attempt at any of `targets` can cost."""
         return worst_nanos(targets, self._ask, self.seat.output_tokens)
 
-    @property
-    def spent_nanos(self) -> int:
-        """Return the cost of all attempts so far."""
-        return sum(attempt.cost_nanos for attempt in self.attempts)
-
     def settle(self) -> None:
         """Post the operation; the first call counts, later ones do nothing."""
         if self.settled:
             return
         self.settled = True
-        amount, estimated = 0, False
-        for attempt in self.attempts:
-            amount += attempt.cost_nanos
-            estimated = estimated or attempt.estimated
-        self._ledger.post_soon(Posting(self.seat.operation, amount, tuple(self.attempts), estimated))
+        self._ledger.post_soon(
+            Posting(self.seat.operation, self.spent_nanos, tuple(self.attempts), self.is_estimate)
+        )
 
     async def release(self) -> None:
         """Return limits the request did not use. Called after the reply has left."""
@@ -130,6 +137,9 @@ class Meter:
         await self._admission.give_back(self.seat, unused)
 
     def _add(self, target: Target, usage: Usage, cost: int, outcome: str, *, estimated: bool) -> None:
+        self.spent_nanos += cost
+        if estimated:
+            self.is_estimate = True
         self.attempts.append(
             Attempt(
                 len(self.attempts) + 1,

@@ -108,7 +108,7 @@ class Story:
             output_tokens=usage.output_tokens if usage else 0,
             reasoning_tokens=usage.reasoning_tokens if usage else 0,
             cost_nanos=meter.spent_nanos if meter else 0,
-            estimated=any(attempt.estimated for attempt in meter.attempts) if meter else False,
+            estimated=meter.is_estimate if meter else False,
             attempts=self.attempts,
             tools_called=self._tool_calls,
             latency_ms=(self._now_ns() - received) / NS_PER_MS,

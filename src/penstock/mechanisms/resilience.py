@@ -40,6 +40,7 @@ BREAKING_KINDS = frozenset(
 ELSEWHERE_KINDS = frozenset({"quota_exhausted", "spend_limit", "unauthenticated", "not_found"})
 """What another back end's account, key or model list may still serve."""
 RETRY_RESERVE = 10.0
+RETRY_MOST = 100.0
 
 
 class Breaker:
@@ -117,7 +118,8 @@ class RetryBudget:
 
     def earn(self) -> None:
         """Note a first attempt."""
-        self._balance = min(self._balance + self._share, 10 * RETRY_RESERVE)
+        if self._balance < RETRY_MOST:
+            self._balance += self._share
 
     def spend(self) -> bool:
         """Take one retry; False when the budget is used up."""

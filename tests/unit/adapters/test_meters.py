@@ -46,6 +46,23 @@ def test_a_bucket_is_exact(limit, walk):
 
 
 @given(st.integers(1, 10), steps)
+def test_drawing_is_taking_and_looking_in_one(limit, walk):
+    """The short cut of the hot path says and does what `take`, `left` and `reset_s` do, after any history."""
+    long, short = (Bucket(Ask("t|b", "bucket", limit, PERIOD_S), 0) for _ in range(2))
+    now_us = 0
+    for pause_us, amount, what in walk:
+        now_us += pause_us
+        if what == "give":
+            long.give_back(amount, now_us, "r")
+            short.give_back(amount, now_us, "r")
+            continue
+        token = long.take(amount, now_us, "r")
+        drawn = short.draw(amount, now_us)
+        assert drawn == (None if token is None else (long.left(), long.reset_s(now_us)))
+        assert (short.level, short.at_us) == (long.level, long.at_us)
+
+
+@given(st.integers(1, 10), steps)
 def test_a_window_never_forgets_early_and_soon_enough(limit, walk):
     """It admits only what the log of every event admits, and all that a log of slightly longer memory admits."""
     window, now_us = Window(Ask("t|w", "window", limit, PERIOD_S), 0), 0
