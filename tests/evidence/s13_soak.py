@@ -1,4 +1,4 @@
-"""SOAK: a million requests through one process, everything on: resident memory stays flat and below its bound.
+"""S13: a million requests through one process, everything on: resident memory stays flat and below its bound.
 
 Promise: the verdict compares the last quarter of the run with its second one (caches and pools may fill in the first);
 any error, growth above `soak.GROWTH_MB`, or more than `RESIDENT_MB` at the end fails it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from tests.bench import load, soak
 from tests.evidence.registry import Result
 
-ID = "SOAK"
+ID = "S13"
 TITLE = "A million requests: at most 80 MB resident, and flat"
 RESIDENT_MB = 80.0
 REQUESTS = 1_000_000
@@ -22,7 +22,8 @@ def produce(quick: bool) -> Result:
     seen = soak.soak("penstock", QUICK_REQUESTS if quick else REQUESTS)
     last_mb = seen.resident_mb[-1]
     met = seen.flat and last_mb <= RESIDENT_MB
-    reason = f"{seen.answers:,} answers, {last_mb:.1f} MB at the end, {seen.growth_mb:+.1f} MB of growth, {seen.errors} errors"
+    grown = f"{last_mb:.1f} MB at the end, {seen.growth_mb:+.1f} MB of growth"
+    reason = f"{seen.answers:,} answers, {grown}, {seen.errors} errors"
     figures = {
         "answers": seen.answers,
         "errors": seen.errors,
