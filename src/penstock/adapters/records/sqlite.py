@@ -91,14 +91,14 @@ def _deliver(jobs: Sequence[_Job], outcomes: Sequence[list[int] | PenstockError]
 class SqliteRecords:
     """The Records port on a SQLite file. Open it with `SqliteRecords.open`."""
 
-    def __init__(self, catalogue: Catalogue, first: SqliteFile, open_file: Callable[[], SqliteFile]) -> None:
-        """Use `open`."""
+    def __init__(self, catalogue: Catalogue, first: SqliteFile, others: Sequence[SqliteFile]) -> None:
+        """Use `open`; `others` are the readers' connections, one a thread."""
         self._catalogue = catalogue
-        self._open_file = open_file
         self._writer = _Writer(first)
-        self._readers = ThreadPoolExecutor(READERS, "records-reader")
-        self._local = threading.local()
-        self._files: list[SqliteFile] = []
+        self._readers = ThreadPoolExecutor(len(others), "records-reader")
+        self._idle: queue.SimpleQueue[SqliteFile] = queue.SimpleQueue()
+        for file in others:
+            self._idle.put(file)
         self._reading = 0
         self._is_open = True
 
@@ -115,20 +115,25 @@ class SqliteRecords:
         def open_file() -> SqliteFile:
             return SqliteFile(Path(path), catalogue, clock.wall_s)
 
-        def prepare() -> SqliteFile:
+        def prepare() -> list[SqliteFile]:
+            files: list[SqliteFile] = []
             try:
-                file = open_file()
-                try:
-                    file.prepare()
-                except BaseException:  # because the file must be let go whatever happened; it is raised again
+                files.append(open_file())
+                files[0].prepare()
+                # All now, so that a burst of reads opens no descriptor at a time when they may be scarce.
+                for _ in range(READERS):
+                    files.append(open_file())
+                    files[-1].number(Sql.ping)
+            except BaseException as error:  # because the files must be let go; it is raised again
+                for file in files:
                     file.close()
-                    raise
-            except apsw.Error as error:
-                raise translated(error) from error
-            return file
+                if isinstance(error, apsw.Error):
+                    raise translated(error) from error
+                raise
+            return files
 
-        first = await asyncio.get_running_loop().run_in_executor(None, prepare)
-        records = cls(catalogue, first, open_file)
+        first, *others = await asyncio.get_running_loop().run_in_executor(None, prepare)
+        records = cls(catalogue, first, others)
         records._writer.start()
         return records
 
@@ -189,8 +194,8 @@ class SqliteRecords:
         await loop.run_in_executor(None, self._writer.jobs.put, None)
         await loop.run_in_executor(None, self._writer.join, STOP_S)
         await loop.run_in_executor(None, self._readers.shutdown)
-        for file in self._files:
-            file.close()
+        for _ in range(self._idle.qsize()):  # every one: no reader is left
+            self._idle.get_nowait().close()
 
     def _check_open(self) -> None:
         if not self._is_open:
@@ -210,9 +215,9 @@ class SqliteRecords:
             self._reading -= 1
 
     def _query(self, query: Callable[[SqliteFile], T]) -> T:
-        """On a reader thread: run the query on the thread's own connection."""
-        file: SqliteFile | None = getattr(self._local, "file", None)
-        if file is None:
-            file = self._local.file = self._open_file()
-            self._files.append(file)
-        return query(file)
+        """On a reader thread: run the query on a connection of its own; there are as many as threads."""
+        file = self._idle.get_nowait()
+        try:
+            return query(file)
+        finally:
+            self._idle.put(file)
