@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Install what `make bench` measures beside Penstock: the peers' wheels into .venv-bench, Portkey's packages under
-# tests/bench/peers/node_modules, and the load generator wrk by the system's package manager. A repeat installs nothing.
+# tests/bench/peers/node_modules, and by the system's package manager the load generator wrk and the sampling profiler
+# perf. A repeat installs nothing.
 # usage: PYTHON=.venv/bin/python tests/bench/install.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -8,12 +9,12 @@ python=${PYTHON:-.venv/bin/python}
 locks=(requirements/bench.txt tests/bench/peers/package-lock.json)
 stamp=.venv-bench/.installed
 
-if ! command -v wrk >/dev/null; then
-    echo "installing wrk" >&2
+if ! command -v wrk >/dev/null || ! command -v perf >/dev/null; then
+    echo "installing wrk and perf" >&2
     as_root=()
     [ "$(id -u)" = 0 ] || as_root=(sudo -n)
-    "${as_root[@]}" apt-get update -qq && "${as_root[@]}" apt-get install -y -qq --no-install-recommends wrk >/dev/null || {
-        echo "wrk is missing and could not be installed from here. Debian, Ubuntu: apt-get install wrk" >&2
+    "${as_root[@]}" apt-get update -qq && "${as_root[@]}" apt-get install -y -qq --no-install-recommends wrk linux-perf >/dev/null || {
+        echo "wrk or perf is missing and could not be installed from here. Debian: apt-get install wrk linux-perf" >&2
         exit 1
     }
 fi

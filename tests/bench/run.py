@@ -45,7 +45,7 @@ class Plan:
     quiet_limit_s: float
 
 
-FULL = Plan(seconds=5, rounds=2, paced_rounds=3, warm_s=2, quiet_limit_s=60.0)
+FULL = Plan(seconds=5, rounds=3, paced_rounds=3, warm_s=2, quiet_limit_s=60.0)
 QUICK = Plan(seconds=2, rounds=1, paced_rounds=1, warm_s=1, quiet_limit_s=0.0)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.bench import profile, report, run, rungs, steps
+from tests.bench import anatomy, profile, report, run, rungs, steps, whole
 from tests.bench.peers.upstream import UpstreamProcess
 from tests.evidence.registry import Result, Scalar, Table
 
@@ -32,7 +32,7 @@ GOALS: dict[str, tuple[str, float]] = {
 def produce(quick: bool) -> Result:
     """Run the bench and judge it."""
     result = run.main(quick, only=(), path=None)
-    tables = (*report.tables(result), _rungs(result), _profile())
+    tables = (*report.tables(result), _rungs(result), *_where_it_goes())
     missed, blurred = judge(result)
     verdict = "met" if not missed and not blurred else "missed" if len(missed) == len(GOALS) else "partly"
     reason = "; ".join([*missed, *blurred]) or "every goal met, every peer measured, the machine idle"
@@ -41,20 +41,27 @@ def produce(quick: bool) -> Result:
 
 def _rungs(result: Mapping[str, Any]) -> Table:
     """The rung table: `net` as measured alone in this run, every other step on the product's own functions, and as
-    slack what a whole request under load costs beyond their sum: coroutines, tasks, threads, cold caches.
+    slack what a whole request under load costs beyond their sum. Below it, what the slack is made of: joining the
+    steps is measured (a whole request without sockets, less its rungs), the rest is what is left.
     """
     found = steps.rungs()
     net, ours = result["figures"].get("net"), result["figures"].get(report.OURS)
-    if net is not None and ours is not None:
-        found.insert(0, rungs.Rung("net, both sides", net["cpu_us"], rungs.BUDGET_US["net, both sides"]))
-        rest = ours["cpu_us"] - sum(rung.us for rung in found)
-        found.append(rungs.Rung("slack", rest, rungs.BUDGET_US["slack"]))
+    if net is None or ours is None:
+        return rungs.table(found)
+    inside_us = sum(rung.us for rung in found)
+    whole_us = whole.cost_us()
+    found.insert(0, rungs.Rung("net, both sides", net["cpu_us"], rungs.BUDGET_US["net, both sides"]))
+    slack_us = ours["cpu_us"] - net["cpu_us"] - inside_us
+    found.append(rungs.Rung("slack", slack_us, rungs.BUDGET_US["slack"]))
+    found.append(rungs.Rung("slack: joining the steps (coroutines, context, story)", whole_us - inside_us))
+    found.append(rungs.Rung("slack: sockets and steps together", slack_us - (whole_us - inside_us)))
     return rungs.table(found)
 
 
-def _profile() -> Table:
+def _where_it_goes() -> tuple[Table, ...]:
+    """The anatomy of a request at 1, 4 and 64 connections and on paced streams, then the dearest functions."""
     with UpstreamProcess().running() as upstream:
-        return profile.table(upstream)
+        return *anatomy.tables(upstream), profile.table(upstream)
 
 
 def judge(result: Mapping[str, Any]) -> tuple[list[str], list[str]]:
