@@ -176,7 +176,8 @@ def ports_page(found: list[Port]) -> str:
     """Return the page of every port: its promises, each with the cases that check it."""
     parts = [GENERATED, "# Ports and their promises"]
     parts.append(
-        "Each promise is checked on every adapter by `make test`, and on a live deployment by `penstock doctor`."
+        "Each promise is checked on every adapter by `make test`. On the stores of a live deployment `penstock doctor`"
+        " runs the same cases, and tells apart those that it could not try there."
     )
     for port in found:
         parts += [f"## {port.name}", port.summary]

@@ -13,6 +13,7 @@ from penstock.adapters.blobs.embedded import FileBlobs
 from penstock.contracts.blobs import CASES, BlobsHarness
 from penstock.ports import blobs as port
 from tests.contracts.file_harness import Life, bind, promises_checked, promises_of
+from tests.contracts.not_tried import tried
 from tests.support import run
 
 
@@ -82,7 +83,7 @@ async def on_file_blobs(case: Callable, folder: Path) -> None:
     "case", [case for _, _, case in CASES.cases], ids=[name for name, _, _ in CASES.cases]
 )
 def test_embedded(case, tmp_path):
-    run(on_file_blobs(case, tmp_path))
+    run(tried("blobs/embedded", case, on_file_blobs(case, tmp_path)))
 
 
 def test_every_promise_has_a_case():

@@ -11,6 +11,7 @@ from penstock.adapters.cache.embedded import MemoryCache
 from penstock.contracts.cache import CASES, CacheHarness, Damage
 from penstock.ports import cache as port
 from tests.contracts.file_harness import Life, bind, promises_checked, promises_of
+from tests.contracts.not_tried import tried
 from tests.support import run
 
 MAX_BYTES, MAX_ENTRY_BYTES = 100_000, 10_000
@@ -52,7 +53,7 @@ async def on_memory_cache(case: Callable, folder: Path) -> None:
     "case", [case for _, _, case in CASES.cases], ids=[name for name, _, _ in CASES.cases]
 )
 def test_embedded(case, tmp_path):
-    run(on_memory_cache(case, tmp_path))
+    run(tried("cache/embedded", case, on_memory_cache(case, tmp_path)))
 
 
 def test_every_promise_has_a_case():

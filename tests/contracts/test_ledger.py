@@ -6,8 +6,10 @@ import pytest
 
 from penstock.contracts.ledger import CASES
 from penstock.ports import ledger as port
+from tests.contracts.engines import kept
 from tests.contracts.file_harness import promises_checked, promises_of
 from tests.contracts.ledger_engines import postgres_ledger, sqlite_ledger
+from tests.contracts.not_tried import tried
 from tests.support import run
 
 EACH_CASE = pytest.mark.parametrize(
@@ -21,20 +23,10 @@ def test_every_promise_has_a_case():
 
 @EACH_CASE
 def test_sqlite(case, tmp_path):
-    async def on_sqlite() -> None:
-        async with sqlite_ledger(tmp_path) as harness:
-            await case(harness)
-
-    run(on_sqlite())
+    run(tried("ledger/sqlite", case, kept(case, sqlite_ledger(tmp_path))))
 
 
 @pytest.mark.postgres
 @EACH_CASE
 def test_postgres(case, fresh_postgres):
-    dsn = fresh_postgres()
-
-    async def on_postgres() -> None:
-        async with postgres_ledger(dsn) as harness:
-            await case(harness)
-
-    run(on_postgres())
+    run(tried("ledger/postgres", case, kept(case, postgres_ledger(fresh_postgres()))))

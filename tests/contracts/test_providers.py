@@ -22,6 +22,7 @@ from penstock.ports.secrets import Secret
 from penstock.simulator.behaviour import parse_order
 from penstock.simulator.server import SimulatorOptions, run_simulator
 from tests.contracts.file_harness import promises_checked, promises_of
+from tests.contracts.not_tried import tried
 from tests.support import run
 
 KEY = "sk-for-the-simulator"
@@ -43,8 +44,17 @@ def in_process(provider, **more) -> ProviderHarness:
     async def same():
         return provider
 
+    async def none() -> int:
+        return 0  # what answers in this process has no connection to anybody
+
     return ProviderHarness(
-        port=provider, advance=asyncio.sleep, reopen=same, peer=same, single_process=True, **more
+        port=provider,
+        advance=asyncio.sleep,
+        reopen=same,
+        peer=same,
+        single_process=True,
+        open_sockets=none,
+        **more,
     )
 
 
@@ -102,27 +112,27 @@ async def local() -> AsyncIterator[ProviderHarness]:
 
 @each(CASES)
 def test_openai(case):
-    run(kept(case, wire()))
+    run(tried("providers/openai", case, kept(case, wire())))
 
 
 @each(FAULTS)
 def test_openai_faults(case):
-    run(kept(case, wire()))
+    run(tried("providers/openai", case, kept(case, wire())))
 
 
 @each(CASES)
 def test_scripted(case):
-    run(kept(case, scripted()))
+    run(tried("providers/scripted", case, kept(case, scripted())))
 
 
 @each(FAULTS)
 def test_scripted_faults(case):
-    run(kept(case, scripted()))
+    run(tried("providers/scripted", case, kept(case, scripted())))
 
 
 @each(CASES)
 def test_local(case):
-    run(kept(case, local()))
+    run(tried("providers/local", case, kept(case, local())))
 
 
 def test_every_promise_has_a_case():

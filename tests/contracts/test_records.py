@@ -8,6 +8,7 @@ from penstock.contracts.records import CASES
 from penstock.ports import records as port
 from tests.contracts.engines import kept
 from tests.contracts.file_harness import promises_checked, promises_of
+from tests.contracts.not_tried import tried
 from tests.contracts.record_engines import postgres_records, sqlite_records
 from tests.support import run
 
@@ -18,12 +19,12 @@ EACH_CASE = pytest.mark.parametrize(
 
 @EACH_CASE
 def test_sqlite(case, tmp_path):
-    run(kept(case, sqlite_records(tmp_path)))
+    run(tried("records/sqlite", case, kept(case, sqlite_records(tmp_path))))
 
 
 @EACH_CASE
 def test_postgres(case, postgres_dsn):
-    run(kept(case, postgres_records(postgres_dsn)))
+    run(tried("records/postgres", case, kept(case, postgres_records(postgres_dsn))))
 
 
 def test_every_promise_has_a_case():

@@ -13,6 +13,7 @@ from penstock.contracts.secrets import CASES, SecretsHarness
 from penstock.kernel.errors import Forbidden, NotFound
 from penstock.ports import secrets as port
 from tests.contracts.file_harness import Life, bind, promises_checked, promises_of
+from tests.contracts.not_tried import tried
 from tests.support import run
 
 
@@ -52,7 +53,7 @@ async def on_file_secrets(case: Callable, folder: Path) -> None:
     "case", [case for _, _, case in CASES.cases], ids=[name for name, _, _ in CASES.cases]
 )
 def test_embedded(case, tmp_path):
-    run(on_file_secrets(case, tmp_path))
+    run(tried("secrets/embedded", case, on_file_secrets(case, tmp_path)))
 
 
 def test_every_promise_has_a_case():

@@ -13,6 +13,7 @@ from penstock.adapters.ledger.ended import Ended
 from penstock.adapters.ledger.journal import HOLD
 from penstock.adapters.ledger.postgres import PostgresLedger
 from penstock.adapters.ledger.sqlite import SqliteLedger
+from penstock.contracts.case import NotTried
 from penstock.contracts.ledger import CASES
 from tests.contracts.ledger_engines import postgres_ledger, sqlite_ledger
 from tests.support import run
@@ -152,6 +153,8 @@ def test_a_bug_in_the_embedded_ledger_is_caught(bug, tmp_path, monkeypatch):
         for name, _, case in CASES.cases:
             try:
                 run(kept(case, tmp_path / name), ceiling_s=20.0)
+            except NotTried:
+                continue  # it looked at nothing, so it caught nothing
             except Exception as error:  # because a seeded bug may show itself in any way
                 return f"{name}: {error!r}"
         return ""
@@ -239,6 +242,8 @@ def test_a_bug_in_the_shared_ledger_is_caught(bug, fresh_postgres, monkeypatch):
         for name, _, case in CASES.cases:
             try:
                 run(kept(case), ceiling_s=20.0)
+            except NotTried:
+                continue
             except Exception as error:  # because a seeded bug may show itself in any way
                 return f"{name}: {error!r}"
         return ""

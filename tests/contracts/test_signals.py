@@ -8,6 +8,7 @@ from penstock.contracts.signals import CASES
 from penstock.ports import signals as port
 from tests.contracts.engines import kept
 from tests.contracts.file_harness import promises_checked, promises_of
+from tests.contracts.not_tried import tried
 from tests.contracts.signal_engines import embedded_signals, redis_signals
 from tests.support import run
 
@@ -18,12 +19,12 @@ EACH_CASE = pytest.mark.parametrize(
 
 @EACH_CASE
 def test_embedded(case):
-    run(kept(case, embedded_signals()))
+    run(tried("signals/embedded", case, kept(case, embedded_signals())))
 
 
 @EACH_CASE
 def test_redis(case, redis_url):
-    run(kept(case, redis_signals(redis_url)))
+    run(tried("signals/redis", case, kept(case, redis_signals(redis_url))))
 
 
 def test_every_promise_has_a_case():

@@ -8,6 +8,7 @@ from penstock.contracts.state import CASES
 from penstock.ports import state as port
 from tests.contracts.engines import embedded_state, kept, redis_state
 from tests.contracts.file_harness import promises_checked, promises_of
+from tests.contracts.not_tried import tried
 from tests.support import run
 
 EACH_CASE = pytest.mark.parametrize(
@@ -17,12 +18,12 @@ EACH_CASE = pytest.mark.parametrize(
 
 @EACH_CASE
 def test_embedded(case):
-    run(kept(case, embedded_state()))
+    run(tried("state/embedded", case, kept(case, embedded_state())))
 
 
 @EACH_CASE
 def test_redis(case, redis_url):
-    run(kept(case, redis_state(redis_url)))
+    run(tried("state/redis", case, kept(case, redis_state(redis_url))))
 
 
 def test_every_promise_has_a_case():

@@ -8,6 +8,7 @@ import sys
 import uvloop
 from rich.console import Console
 from rich.status import Status
+from rich.text import Text
 
 from penstock.cli.deployment import DEFAULTS, Deployment
 from penstock.cli.output import table
@@ -17,7 +18,9 @@ from penstock.wiring.doctor import Finding, examine
 def doctor(*, deployment: Deployment = DEFAULTS) -> int:
     """Check this deployment: settings, safety, every store against its promises, every provider.
 
-    It may run while the deployment serves. Exit code 1 when anything is not well.
+    It may run while the deployment serves. A store's cases are told as kept, broken or not tried: some need a harm
+    (a full disk, a store cut off) that nobody does to a live deployment. Exit code 1 when anything is not well; what
+    was not tried does not count.
     """
     settings, env = deployment.settings(), deployment.environment()
 
@@ -32,5 +35,13 @@ def doctor(*, deployment: Deployment = DEFAULTS) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         found = runner.run(all_of())
     rows = [(each.what, "ok" if each.well else "FAILED", each.told) for each in found]
-    deployment.show(found, table(("what", "", "found"), rows, empty="Nothing was looked at."))
+    people = table(("what", "", "found"), rows, empty="Nothing was looked at.")
+    deployment.show(found, people, Text(_total(found)))
     return 0 if all(each.well for each in found) else 1
+
+
+def _total(found: list[Finding]) -> str:
+    """Say what became of the cases of every store together."""
+    cases = [each.cases for each in found if each.cases is not None]
+    kept, broken = sum(each.kept for each in cases), sum(each.broken for each in cases)
+    return f"Cases of contracts: {kept} kept, {broken} broken, {sum(each.not_tried for each in cases)} not tried."

@@ -9,17 +9,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from penstock.contracts.case import Contract, Harness, expect
+from penstock.contracts.case import Contract, Harness, expect, needs
 from penstock.ports.cache import Cache
 
 CASES: Contract[Cache] = Contract("cache")
 
 Damage = Callable[[bytes], bytes]
 
+RESTART = "restart the cache, its file damaged"
+
 
 @dataclass(slots=True)
 class CacheHarness(Harness[Cache]):
-    """A harness that knows the bounds (0: not known, the cases that need them return at once).
+    """A harness that knows the bounds (0: not known, the cases that need them raise NotTried).
 
     `restart(damage)` closes the cache, applies `damage` to the bytes of its file, and opens it again.
     """
@@ -27,6 +29,12 @@ class CacheHarness(Harness[Cache]):
     max_bytes: int = 0
     max_entry_bytes: int = 0
     restart: Callable[[Damage], Awaitable[Cache]] | None = None
+
+
+def _bounded(h: Harness[Cache]) -> CacheHarness:
+    return needs(
+        h if isinstance(h, CacheHarness) and h.max_bytes else None, "know what the cache is bound to"
+    )
 
 
 @CASES.case(1)
@@ -102,20 +110,19 @@ async def a_tag_forgets_what_carries_it(h: Harness[Cache]) -> None:
 @CASES.case(4)
 async def the_least_recently_used_go_first(h: Harness[Cache]) -> None:
     """The bound is never passed, each eviction is counted, and reading an entry keeps it."""
-    if not isinstance(h, CacheHarness) or not h.max_bytes:
-        return
-    tenant, value = h.name("acme"), b"v" * (h.max_entry_bytes // 2)
-    count = 3 * h.max_bytes // len(value)
+    own = _bounded(h)
+    tenant, value = h.name("acme"), b"v" * (own.max_entry_bytes // 2)
+    count = 3 * own.max_bytes // len(value)
     before = await h.port.stats()
     for number in range(count):
         await h.port.put(tenant, f"k{number}", value, ttl_s=60.0)
         expect(await h.port.get(tenant, "k0") == value, "what is read again and again stays", number=number)
         stats = await h.port.stats()
         expect(
-            stats["bytes"] <= h.max_bytes,
+            stats["bytes"] <= own.max_bytes,
             "the bound is never passed",
             bytes=stats["bytes"],
-            limit=h.max_bytes,
+            limit=own.max_bytes,
         )
     evicted = (await h.port.stats())["evictions"] - before["evictions"]
     alive = [number for number in range(count) if await h.port.get(tenant, f"k{number}") is not None]
@@ -123,7 +130,7 @@ async def the_least_recently_used_go_first(h: Harness[Cache]) -> None:
     expect(
         alive == [0, *range(count - len(alive) + 1, count)], "the least recently used went first", alive=alive
     )
-    expect(len(alive) * len(value) > h.max_bytes // 2, "most of the bound is used", alive=len(alive))
+    expect(len(alive) * len(value) > own.max_bytes // 2, "most of the bound is used", alive=len(alive))
 
 
 @CASES.case(4)
@@ -146,18 +153,17 @@ async def what_is_put_anew_does_not_add_up(h: Harness[Cache]) -> None:
 @CASES.case(5)
 async def a_value_over_the_bound_of_one_entry_is_refused(h: Harness[Cache]) -> None:
     """Refused, counted, and the old value does not stand in for it."""
-    if not isinstance(h, CacheHarness) or not h.max_bytes:
-        return
-    tenant = h.name("acme")
+    own, tenant = _bounded(h), h.name("acme")
     before = await h.port.stats()
     await h.port.put(tenant, "k", b"old", ttl_s=60.0)
-    stored = await h.port.put(tenant, "k", b"v" * (h.max_entry_bytes + 1), ttl_s=60.0)
+    stored = await h.port.put(tenant, "k", b"v" * (own.max_entry_bytes + 1), ttl_s=60.0)
     expect(stored is False, "a value over the bound is refused", stored=stored)
     stats = await h.port.stats()
     expect(stats["refused"] - before["refused"] == 1, "the refusal is counted", refused=stats["refused"])
     expect(await h.port.get(tenant, "k") is None, "what was put before is not what was put last")
     expect(
-        await h.port.put(tenant, "k", b"v" * (h.max_entry_bytes // 2), ttl_s=60.0), "half the bound is stored"
+        await h.port.put(tenant, "k", b"v" * (own.max_entry_bytes // 2), ttl_s=60.0),
+        "half the bound is stored",
     )
 
 
@@ -198,9 +204,7 @@ def _flipped(at: int) -> Damage:
 @CASES.case(6, 2)
 async def what_survives_a_restart_is_whole(h: Harness[Cache]) -> None:
     """Torn anywhere, or with any byte changed, each entry is what was put or a miss; its time goes on."""
-    restart = h.restart if isinstance(h, CacheHarness) else None
-    if restart is None:
-        return
+    restart = needs(h.restart if isinstance(h, CacheHarness) else None, RESTART)
     tenant = h.name("acme")
     values = {f"k{number}": bytes([number]) * (10 + number) for number in range(20)}
     damages = [
@@ -245,3 +249,4 @@ async def a_crash_brings_nothing_back(h: Harness[Cache]) -> None:
     port = await h.reopen()
     expect(await port.get(tenant, "k") in {None, b"new"}, "an overwritten value does not come back")
     expect(await port.get(tenant, "wrong") is None, "an invalidated value does not come back")
+    needs(restart, RESTART)

@@ -1,7 +1,9 @@
 """A contract: plain async cases, each naming the port promises it checks, run on any adapter.
 
 The case never sleeps and never reads a clock: time belongs to the `Harness`, which moves a manual clock (embedded) or
-waits for real (a shared engine). A case that finds a promise broken raises `BrokenPromise` with the figures.
+waits for real (a shared engine). A case that finds a promise broken raises `BrokenPromise` with the figures. One that
+needs a harm which its harness cannot do raises `NotTried` with that harm: such a case is neither kept nor broken, and
+whoever runs it says so apart. A case never just returns before it has looked.
 
     CASES = Contract("state")
 
@@ -14,15 +16,26 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from penstock.kernel.ids import new_id
 
 P = TypeVar("P")
+T = TypeVar("T")
+
+CUT_OFF: Final = "cut the store off"
+SET_CLOCK: Final = "set the wall clock"
 
 
 class BrokenPromise(AssertionError):
     """An adapter does not keep a promise of its port."""
+
+
+class NotTried(Exception):
+    """This harness cannot do the harm that a case needs, so the case tells nothing about the adapter.
+
+    Its text is the harm, and completes "the harness cannot …": ``cut the store off``.
+    """
 
 
 @dataclass(slots=True)
@@ -73,6 +86,16 @@ def expect(held: object, promise: str, **figures: object) -> None:
     if not held:
         seen = ", ".join(f"{name}={value!r}" for name, value in figures.items())
         raise BrokenPromise(f"{promise} ({seen})" if seen else promise)
+
+
+def needs(able: T | None, harm: str) -> T:
+    """Return what does the `harm` (or looks at its effect); raise NotTried when the harness has nothing that does.
+
+    A case that can do a part without it does that part first, so that what is broken there is still found.
+    """
+    if able is None:
+        raise NotTried(harm)
+    return able
 
 
 async def expect_error(kind: type[BaseException], work: Awaitable[object], promise: str) -> BaseException:

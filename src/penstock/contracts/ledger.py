@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from random import Random
 
-from penstock.contracts.case import Contract, Harness, expect, expect_error
+from penstock.contracts.case import Contract, Harness, expect, expect_error, needs
 from penstock.contracts.ledger_holds import CENT, DOLLAR, HOLDS, LedgerHarness, balances, lines
 from penstock.kernel.errors import Conflict, Invalid, NotFound
 from penstock.ports.ledger import NO_LIMIT, Attempt, Hold, Ledger, Line, Posting, Settled
@@ -313,14 +313,13 @@ async def every_group_extends_its_writers_chain(h: Harness[Ledger]) -> None:
 
 async def found(h: Harness[Ledger], damage: str) -> None:
     """Damage the journal of a few operations: the verdict must name a problem, where it named none before."""
-    if not isinstance(h, LedgerHarness) or h.tamper is None:
-        return
+    tamper = needs(h.tamper if isinstance(h, LedgerHarness) else None, "change the journal behind its back")
     for turn in range(5):
         operation = await held(h, f"op-{turn}", lines(h, DOLLAR))
         await h.port.post(Posting(operation, CENT, (Attempt(1, "vendor", "model", CENT),)))
     before = await h.port.verify()
     expect(not before.problems, "an undamaged journal has no problems", problems=before.problems)
-    verdict = await (await h.tamper(damage)).verify()
+    verdict = await (await tamper(damage)).verify()
     expect(verdict.problems, f"the damage is found: {damage}", entries=verdict.entries)
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from penstock.contracts.case import Contract, Harness, expect, expect_error
+from penstock.contracts.case import CUT_OFF, SET_CLOCK, Contract, Harness, expect, expect_error, needs
 from penstock.kernel.errors import Conflict, Invalid, NotFound, OverBudget, Unavailable
 from penstock.ports.ledger import NO_LIMIT, Hold, Ledger, Line, Posting
 
@@ -18,20 +18,16 @@ HANG_S = 5.0
 DAY_S = 86_400
 
 
-async def _leave_the_clock(_seconds: float) -> None:
-    """Nobody can set a live engine's clock."""
-
-
 @dataclass(slots=True)
 class LedgerHarness(Harness[Ledger]):
     """A harness that can also set the wall clock (`jump_wall`), hand out a ledger whose store does not answer
     (`cut_off`) and damage the journal behind the ledger's back (`tamper`, which returns a ledger on it): "flip" a byte,
     "drop" a group, "swap" two, or "forge" one with a digest that fits it.
 
-    None where nobody can: the case then returns at once.
+    None where nobody can: the case then raises NotTried.
     """
 
-    jump_wall: Callable[[float], Awaitable[None]] = _leave_the_clock
+    jump_wall: Callable[[float], Awaitable[None]] | None = None
     cut_off: Callable[[], Awaitable[Ledger]] | None = None
     tamper: Callable[[str], Awaitable[Ledger]] | None = None
 
@@ -267,9 +263,8 @@ async def a_repeated_hold_takes_nothing_more(h: Harness[Ledger]) -> None:
 @HOLDS.case(12)
 async def an_unreachable_store_is_said_so_in_time_and_grants_nothing(h: Harness[Ledger]) -> None:
     """Every hold at one moment raises Unavailable within seconds, and later ones do at once."""
-    if not isinstance(h, LedgerHarness) or h.cut_off is None:
-        return
-    ledger, on = await h.cut_off(), lines(h, DOLLAR)
+    cut_off = needs(h.cut_off if isinstance(h, LedgerHarness) else None, CUT_OFF)
+    ledger, on = await cut_off(), lines(h, DOLLAR)
     async with asyncio.timeout(HANG_S):
         holds = [ledger.hold(Hold(h.name(f"op-{i}"), CENT, on)) for i in range(8)]
         answers = await asyncio.gather(*holds, return_exceptions=True)
@@ -284,12 +279,11 @@ async def an_unreachable_store_is_said_so_in_time_and_grants_nothing(h: Harness[
 @HOLDS.case(13, 9)
 async def a_jumping_wall_clock_moves_no_timeout(h: Harness[Ledger]) -> None:
     """Forward or back by an hour or a day: a hold expires neither early nor late."""
-    if not isinstance(h, LedgerHarness):
-        return
+    jump_wall = needs(h.jump_wall if isinstance(h, LedgerHarness) else None, SET_CLOCK)
     for number, jump_s in enumerate((3_600, -3_600, DAY_S, -DAY_S)):
         operation = h.name(f"op-{number}")
         await h.port.hold(Hold(operation, CENT, lines(h, NO_LIMIT), timeout_s=60))
-        await h.jump_wall(jump_s)
+        await jump_wall(jump_s)
         await h.advance(59)
         settled = [one.operation for one in await h.port.expire()]
         expect(operation not in settled, "a wall clock that jumps expires nothing early", jump_s=jump_s)

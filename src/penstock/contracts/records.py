@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from penstock.contracts.case import BrokenPromise, Contract, Harness, expect, expect_error
+from penstock.contracts.case import CUT_OFF, BrokenPromise, Contract, Harness, expect, expect_error, needs
 from penstock.contracts.records_transactions import (
     PEOPLE,
     THINGS,
@@ -234,9 +234,8 @@ async def a_unique_value_has_one_row(h: Harness[Records]) -> None:
 @CASES.case(9)
 async def an_unreachable_store_says_so(h: Harness[Records]) -> None:
     """Every verb raises Unavailable; none hangs."""
-    if not isinstance(h, RecordsHarness) or h.cut_off is None:
-        return
-    tenant, port = h.name("acme"), await h.cut_off()
+    cut_off = needs(h.cut_off if isinstance(h, RecordsHarness) else None, CUT_OFF)
+    tenant, port = h.name("acme"), await cut_off()
     for verb in (
         port.transact([put(tenant, "p")]),
         port.get(PEOPLE, tenant, "p"),

@@ -1,7 +1,7 @@
 """What every secret store must keep: the promises of `ports/secrets.py` as cases.
 
 A store of secrets is written by its operator, not through the port: `SecretsHarness.plant` stands in for the operator.
-Where nobody can (a live deployment), the cases that need a secret return at once.
+Where nobody can (a live deployment), the cases that need a secret raise NotTried.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from penstock.contracts.case import Contract, Harness, expect, expect_error
+from penstock.contracts.case import Contract, Harness, expect, expect_error, needs
 from penstock.kernel.errors import Forbidden, Invalid, NotFound
 from penstock.ports.secrets import Secrets
 
 CASES: Contract[Secrets] = Contract("secrets")
 
 CANARY = "canary-7f3a-do-not-show"
+PLANT = "write a secret"
 
 
 @dataclass(slots=True)
@@ -33,9 +34,7 @@ class SecretsHarness(Harness[Secrets]):
 @CASES.case(1)
 async def a_secret_is_read_as_it_is_now(h: Harness[Secrets]) -> None:
     """Whole, without the newline an editor adds, and the new one as soon as it was changed."""
-    plant = h.plant if isinstance(h, SecretsHarness) else None
-    if plant is None:
-        return
+    plant = needs(h.plant if isinstance(h, SecretsHarness) else None, PLANT)
     for data, text in (
         (CANARY.encode(), CANARY),
         (CANARY.encode() + b"\n", CANARY),
@@ -60,9 +59,7 @@ async def what_is_missing_is_named(h: Harness[Secrets]) -> None:
 @CASES.case(1)
 async def no_error_shows_a_value(h: Harness[Secrets]) -> None:
     """A secret that cannot be used is refused without a byte of it: not text, too large, empty."""
-    plant = h.plant if isinstance(h, SecretsHarness) else None
-    if plant is None:
-        return
+    plant = needs(h.plant if isinstance(h, SecretsHarness) else None, PLANT)
     for data in (CANARY.encode() + b"\xff\xfe", CANARY.encode() * 4_000, b"", b"\n"):
         plant("bad", data, 0o600)
         error = await expect_error(Invalid, h.port.read("bad"), "an unusable secret is refused")
@@ -73,9 +70,8 @@ async def no_error_shows_a_value(h: Harness[Secrets]) -> None:
 @CASES.case(2)
 async def a_file_that_others_can_use_is_refused(h: Harness[Secrets]) -> None:
     """Every mode but 0600 and 0400, with the mode and the remedy; made safe, it is read."""
-    plant = h.plant if isinstance(h, SecretsHarness) and h.modes else None
-    if plant is None:
-        return
+    able = h.plant if isinstance(h, SecretsHarness) and h.modes else None
+    plant = needs(able, "give a secret's file a mode")
     for mode in (0o644, 0o640, 0o604, 0o602, 0o620, 0o666, 0o700, 0o601, 0o777, 0o4600):
         plant("shared", CANARY.encode(), mode)
         error = await expect_error(Forbidden, h.port.read("shared"), f"mode {mode:04o} is refused")
@@ -90,9 +86,7 @@ async def a_file_that_others_can_use_is_refused(h: Harness[Secrets]) -> None:
 @CASES.case(3)
 async def a_secret_does_not_show_itself(h: Harness[Secrets]) -> None:
     """However it is printed, formatted or put into something that is printed."""
-    plant = h.plant if isinstance(h, SecretsHarness) else None
-    if plant is None:
-        return
+    plant = needs(h.plant if isinstance(h, SecretsHarness) else None, PLANT)
     plant("hidden", CANARY.encode(), 0o600)
     secret = await h.port.read("hidden")
     shown = [
@@ -135,3 +129,4 @@ async def names_that_could_leave_are_refused(h: Harness[Secrets]) -> None:
         await expect_error(Invalid, h.port.read(name), f"{name[:20]!r} is refused")
     for name in ("a", "A.b-c_1", "n" * 100):
         await expect_error(NotFound, h.port.read(name), f"{name[:20]!r} is a name")
+    needs(beside, "put a file beside the secrets")

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-from penstock.contracts.case import BrokenPromise, Contract, Harness, expect, expect_error
+from penstock.contracts.case import (
+    CUT_OFF,
+    SET_CLOCK,
+    BrokenPromise,
+    Contract,
+    Harness,
+    expect,
+    expect_error,
+    needs,
+)
 from penstock.contracts.state_limits import (
     LIMITS,
     MOMENT_S,
@@ -139,9 +148,8 @@ async def tenants_never_meet(h: Harness[State]) -> None:
 @CASES.case(9)
 async def an_unreachable_store_says_so(h: Harness[State]) -> None:
     """Every verb raises Unavailable; none hangs."""
-    if not isinstance(h, StateHarness) or h.cut_off is None:
-        return
-    port = await h.cut_off()
+    cut_off = needs(h.cut_off if isinstance(h, StateHarness) else None, CUT_OFF)
+    port = await cut_off()
     ask = bucket(h, 10)
     for verb in (
         port.take([ask], "r"),
@@ -159,13 +167,12 @@ async def an_unreachable_store_says_so(h: Harness[State]) -> None:
 @CASES.case(10)
 async def a_wall_clock_set_back_changes_nothing(h: Harness[State]) -> None:
     """An hour back: nothing refills, nothing drains, and from there on time counts as usual."""
-    if not isinstance(h, StateHarness):
-        return
+    set_back = needs(h.set_back if isinstance(h, StateHarness) else None, SET_CLOCK)
     asks = [bucket(h, 6, 6), window(h, 6, 6), slots(h, 1)]
     lease_key = h.name("acme") + "|job"
     expect(await took(h.port, *asks, holder="a"), "there is room")
     claim = await leased(h.port, lease_key, "a", PERIOD_S, "a free key is leased")
-    await h.set_back(3_600)
+    await set_back(3_600)
     for ask in (bucket(h, 6), window(h, 6), slots(h, 1)):
         expect(not await took(h.port, ask, holder="b"), "nothing refilled", kind=ask.kind)
     expect(await h.port.claim(lease_key, "b", 5) is None, "the lease is held")

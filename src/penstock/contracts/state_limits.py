@@ -20,18 +20,14 @@ MOMENT_S = 0.5
 """More than a case takes between two steps on a real engine, less than any edge it looks at."""
 
 
-async def _leave_the_clock(seconds: float) -> None:
-    """Stand in where nobody may set the store's clock, such as a live deployment's."""
-
-
 @dataclass(slots=True)
 class StateHarness(Harness[State]):
     """A harness that may also set the store's wall clock back, and give a handle on a store that cannot be reached.
 
-    `cut_off` of an engine inside the process gives a closed one; None where nobody can: the case then returns at once.
+    `cut_off` of an engine inside the process gives a closed one; None where nobody can: the case then raises NotTried.
     """
 
-    set_back: Callable[[float], Awaitable[None]] = _leave_the_clock
+    set_back: Callable[[float], Awaitable[None]] | None = None
     cut_off: Callable[[], Awaitable[State]] | None = None
 
 

@@ -1,7 +1,7 @@
 """What every stream must keep: the promises of `ports/stream.py` as cases.
 
 `StreamHarness` adds two awkward states that only the owner of the files can make; an engine whose log is not ours to
-tear or fill leaves them None, and the cases that need them return at once.
+tear or fill leaves them None, and the cases that need them raise NotTried.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from penstock.contracts.case import Contract, Harness, expect, expect_error
+from penstock.contracts.case import Contract, Harness, expect, expect_error, needs
 from penstock.kernel.errors import Invalid, NotFound, Unavailable
 from penstock.ports.stream import Message, Stream
 
 CASES: Contract[Stream] = Contract("stream")
 
 MIB = 1 << 20
+TEAR = "tear the tail of the log"
 
 
 @dataclass(slots=True)
@@ -304,9 +305,7 @@ async def trim_keeps_what_is_not_older(h: Harness[Stream]) -> None:
 @CASES.case(7)
 async def a_torn_tail_is_cut(h: Harness[Stream]) -> None:
     """A crash in mid-append leaves the whole messages before it and nothing of it; writing goes on after them."""
-    tear = h.tear if isinstance(h, StreamHarness) else None
-    if tear is None:
-        return
+    tear = needs(h.tear if isinstance(h, StreamHarness) else None, TEAR)
     rubbish = (b"", b"\0" * 64, b"\x05\0\0\0" + b"a whole record's length", b"\xff" * 40, bytes(range(16)))
     for cut in (1, 10, 100, 0):
         for garbage in rubbish:
@@ -335,9 +334,7 @@ async def a_torn_tail_is_cut(h: Harness[Stream]) -> None:
 @CASES.case(7, 4)
 async def a_group_never_skips_what_a_tear_took(h: Harness[Stream]) -> None:
     """A commit of a message that the crash tore away does not hide the message that takes its offset."""
-    tear = h.tear if isinstance(h, StreamHarness) else None
-    if tear is None:
-        return
+    tear = needs(h.tear if isinstance(h, StreamHarness) else None, TEAR)
     topic = h.name("torn-commit")
     await h.port.append(topic, numbered(3))
     await h.port.poll(topic, "g", "m", 3, 1.0)
@@ -369,9 +366,7 @@ async def wait_wakes_when_there_is_something(h: Harness[Stream]) -> None:
 @CASES.case(9)
 async def a_full_disk_is_unavailable_and_loses_nothing(h: Harness[Stream]) -> None:
     """Appends fail with Unavailable at every amount of room, reads go on, and when there is room so do appends."""
-    fill = h.fill if isinstance(h, StreamHarness) else None
-    if fill is None:
-        return
+    fill = needs(h.fill if isinstance(h, StreamHarness) else None, "fill the disk")
     topic = h.name("full")
     kept = [b"k" * 50 for _ in range(100)]
     await h.port.append(topic, kept)

@@ -1,7 +1,8 @@
 """What `penstock doctor` looks at: settings, safety, machine, books, providers, and every store against its contract.
 
 Promises: each finding says what was looked at and, when it is not well, why and what to do; one that fails does not
-hide the next; nothing is written outside a scratch folder that is removed; every look has an end.
+hide the next; a case that was not tried, for want of a harm that nobody does to a live deployment, is never counted as
+kept; nothing is written outside a scratch folder that is removed; every look has an end.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Final, cast
 import apsw
 import msgspec
 
-from penstock.contracts.case import Case
+from penstock.contracts.case import Case, NotTried
 from penstock.kernel.clock import SystemClock
 from penstock.kernel.errors import Forbidden, Invalid, NotFound, PenstockError, Unavailable
 from penstock.kernel.settings import ProviderSettings, Settings
@@ -28,22 +29,36 @@ from penstock.ports.providers import ListsModels
 from penstock.wiring import adapters, safety
 from penstock.wiring.books import verify_offline
 from penstock.wiring.catalogue import price_book
-from penstock.wiring.harness import Suite, TimeStandsStill, suites
+from penstock.wiring.harness import Suite, suites
 
 LOOK_S: Final = 60.0
 """One look, or one case of a contract, takes this long at most."""
 PROVIDER_S: Final = 15.0
 SHOWN_MAX: Final = 3
 """So many broken promises of one store are told in full."""
+REACH: Final = "reach the store"
 DISK_LEAST_BYTES: Final = 512 * 1024 * 1024
 
 
+class Cases(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a contract's cases, in numbers, and the names of those not tried by what could not be done."""
+
+    kept: int
+    broken: int
+    not_tried: int
+    could_not: dict[str, list[str]]
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What one look found: `what` was looked at, whether it is well, and the reason or the figure."""
+    """What one look found: `what` was looked at, whether it is well, and the reason or the figure.
+
+    A store that was put to its contract has its `cases`; it is well when none is broken, however many were not tried.
+    """
 
     what: str
     well: bool
     told: str
+    cases: Cases | None = None
 
 
 async def examine(settings: Settings, env: dict[str, str]) -> AsyncGenerator[Finding]:
@@ -87,28 +102,43 @@ async def _found(what: str, look: Awaitable[str]) -> Finding:
 
 async def _kept(suite: Suite) -> Finding:
     """Put an engine to every case of its contract; each on a harness of its own."""
-    broken: list[str] = []
-    left_out = 0
-    for name, _promises, case in suite.cases:
+    kept, broken = 0, list[str]()
+    could_not: dict[str, list[str]] = {}
+    for place, (name, _promises, case) in enumerate(suite.cases, 1):
         try:
             async with asyncio.timeout(LOOK_S):
                 await _run(suite, case)
-        except TimeStandsStill:
-            left_out += 1
+            kept += 1
+        except NotTried as untried:
+            could_not.setdefault(str(untried), []).append(name)
         except (
             Exception
         ) as error:  # because an engine may break its promise in any way, and the next case still runs
             broken.append(f"{name.replace('_', ' ')}: {str(error) or type(error).__name__:.200}")
             if isinstance(error, Unavailable):
-                break  # the engine is not there: every other case would say the same
+                # The engine is not there: every other case would say the same.
+                could_not.setdefault(REACH, []).extend(name for name, _, _ in suite.cases[place:])
+                break
+    cases = Cases(
+        kept=kept,
+        broken=len(broken),
+        not_tried=sum(map(len, could_not.values())),
+        could_not={harm: names for harm, names in could_not.items() if names},
+    )
     what = f"{suite.port} on {suite.engine}"
+    return Finding(what=what, well=not broken, told=_told(cases, broken), cases=cases)
+
+
+def _told(cases: Cases, broken: list[str]) -> str:
+    """Say what became of the cases: the counts, the first of what is broken, and why what was not tried was not."""
+    told = f"{cases.kept} kept, {cases.broken} broken, {cases.not_tried} not tried"
     if broken:
         more = f"; and {len(broken) - SHOWN_MAX} more" if len(broken) > SHOWN_MAX else ""
-        return Finding(what=what, well=False, told="; ".join(broken[:SHOWN_MAX]) + more)
-    told = f"{len(suite.cases) - left_out} cases of its contract kept"
-    if left_out:
-        told += f"; {left_out} left out, because the engine's clock cannot be moved"
-    return Finding(what=what, well=True, told=told)
+        told += f". Broken: {'; '.join(broken[:SHOWN_MAX]).rstrip('.')}{more}"
+    if cases.could_not:
+        harms = (f"{harm} ({len(names)})" for harm, names in cases.could_not.items())
+        told += f". Could not {', '.join(harms)}"
+    return told
 
 
 async def _run(suite: Suite, case: Case[object]) -> None:

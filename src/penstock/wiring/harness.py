@@ -4,8 +4,8 @@
     Redis        the configured server, under a prefix nobody else uses; its clock moves by the adapter's offset
     PostgreSQL   the configured database, in a schema that is made for this and dropped after it
 
-The awkward states that only a test can make (a full disk, a store cut off, a changed byte) are not made here: a case
-that needs one returns at once. One that needs time to pass where nobody can move the clock raises `TimeStandsStill`.
+The awkward states that only a test can make (a full disk, a store cut off, a changed byte) are not made here, and where
+nobody can move the clock, time does not pass: a case that needs one of these raises `NotTried` and says which.
 
 Promise: nothing of the deployment's own is read or written; what was opened is closed and what was made is removed,
 whatever a case does.
@@ -22,10 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from penstock.contracts import ledger, records, signals, state, stream
-from penstock.contracts.case import Case, Harness
+from penstock.contracts.case import Case, Harness, NotTried
 from penstock.contracts.records_transactions import COLLECTIONS
 from penstock.kernel.clock import Clock, ManualClock
-from penstock.kernel.errors import PenstockError
 from penstock.kernel.ids import new_id
 from penstock.kernel.settings import Settings
 from penstock.wiring.adapters import adapter
@@ -273,8 +272,4 @@ class _Fleet:
 
 async def _no_time(_seconds: float) -> None:
     """Stand in for `advance` where nobody can move the clock."""
-    raise TimeStandsStill
-
-
-class TimeStandsStill(PenstockError):
-    """This engine's clock cannot be moved, so the case was left out."""
+    raise NotTried("let time pass")

@@ -8,15 +8,15 @@ import apsw
 import asyncpg
 import pytest
 
-from penstock.contracts.case import BrokenPromise
+from penstock.contracts.case import CUT_OFF, SET_CLOCK, BrokenPromise, NotTried
 from penstock.kernel.clock import SystemClock
 from penstock.kernel.errors import NotFound, Unavailable
 from penstock.kernel.settings import LedgerSettings, ProviderSettings, ServerSettings, Settings, StoreSettings
 from penstock.ports.ledger import Hold, Line, Posting
 from penstock.wiring import adapters, doctor
 from penstock.wiring.books import verify_offline
-from penstock.wiring.doctor import Finding, examine
-from penstock.wiring.harness import Suite, TimeStandsStill, suites
+from penstock.wiring.doctor import Cases, Finding, examine
+from penstock.wiring.harness import Suite, suites
 from tests.support import run
 
 
@@ -29,6 +29,14 @@ def found(settings: Settings) -> dict[str, Finding]:
 
 def on(folder, **fields: object) -> Settings:
     return Settings(store=StoreSettings(data=str(folder)), discover=False, **fields)
+
+
+LEDGER = [(CUT_OFF, 1), (SET_CLOCK, 1), ("change the journal behind its back", 4)]
+"""What the doctor does not do to a ledger, and how many of its cases need it."""
+
+
+def not_tried(finding: Finding) -> list[tuple[str, int]]:
+    return [(harm, len(names)) for harm, names in finding.cases.could_not.items()]
 
 
 async def spent(settings: Settings) -> None:
@@ -47,7 +55,16 @@ def test_a_sound_deployment_is_well_and_every_store_was_put_to_its_contract(tmp_
     assert [f for f in findings.values() if not f.well] == []
     ports = {what.split(" on ")[0] for what in findings if " on " in what}
     assert ports == {"ledger", "records", "state", "signals", "stream"}
-    assert all(not f.told.startswith("0 cases") for f in findings.values())
+    assert {what: not_tried(f) for what, f in findings.items() if f.cases} == {
+        "ledger on SQLite": LEDGER,
+        "records on SQLite": [(CUT_OFF, 1)],
+        "state on this process": [(CUT_OFF, 1), (SET_CLOCK, 1)],
+        "signals on this process": [("lose signals on their way", 1), (CUT_OFF, 1)],
+        "stream on segment files": [("tear the tail of the log", 2), ("fill the disk", 1)],
+    }
+    for suite in suites(settings, tmp_path):
+        cases = findings[f"{suite.port} on {suite.engine}"].cases
+        assert cases.kept == len(suite.cases) - cases.not_tried > 0
     # SQLite leaves its two side files behind a reader; they hold nothing.
     assert {path.name for path in tmp_path.iterdir()} - before <= {"ledger.sqlite-shm", "ledger.sqlite-wal"}
 
@@ -117,8 +134,12 @@ async def broken(_harness) -> None:
     raise BrokenPromise("two owners (seen=2)")
 
 
-async def needs_time(_harness) -> None:
-    raise TimeStandsStill
+async def needs_harm(_harness) -> None:
+    raise NotTried("fill the disk")
+
+
+async def needs_other_harm(_harness) -> None:
+    raise NotTried("flip a byte")
 
 
 async def unreachable(_harness) -> None:
@@ -132,11 +153,27 @@ async def hangs(_harness) -> None:
 @pytest.mark.parametrize(
     ("cases", "well", "told"),
     [
-        ((kept,), True, "1 cases"),
-        ((kept, needs_time), True, "1 cases of its contract kept; 1 left out"),
-        ((broken, kept), False, "broken: two owners (seen=2)"),
+        ((kept,), True, "1 kept, 0 broken, 0 not tried"),
+        ((kept, needs_harm), True, "1 kept, 0 broken, 1 not tried. Could not fill the disk (1)"),
+        ((needs_harm,), True, "0 kept, 0 broken, 1 not tried. Could not fill the disk (1)"),
+        (
+            (needs_harm, needs_other_harm, needs_harm),
+            True,
+            "0 kept, 0 broken, 3 not tried. Could not fill the disk (2), flip a byte (1)",
+        ),
+        ((broken, kept), False, "1 kept, 1 broken, 0 not tried. Broken: broken: two owners (seen=2)"),
         ((broken,) * 5, False, "; and 2 more"),
-        ((unreachable, broken), False, "unreachable: The store is down."),
+        ((broken, needs_harm), False, "(seen=2). Could not fill the disk (1)"),
+        (
+            (kept, unreachable, broken, kept),
+            False,
+            "1 kept, 1 broken, 2 not tried. Broken: unreachable: The store is down. Could not reach the store (2)",
+        ),
+        (
+            (kept, unreachable),
+            False,
+            "1 kept, 1 broken, 0 not tried. Broken: unreachable: The store is down",
+        ),
         ((hangs, kept), False, "hangs: TimeoutError"),
     ],
 )
@@ -144,7 +181,12 @@ def test_a_contract_is_judged_case_by_case(monkeypatch, cases, well, told):
     monkeypatch.setattr(doctor, "LOOK_S", 0.05)
     finding = run(doctor._kept(suite_of(*cases)))
     assert (finding.well, told in finding.told) == (well, True), finding
-    assert "broken" not in finding.told or unreachable not in cases
+
+
+def test_what_was_not_tried_is_counted_apart_and_named_by_what_was_needed():
+    cases = run(doctor._kept(suite_of(kept, needs_harm, broken, needs_other_harm, needs_harm))).cases
+    needed = {"fill the disk": ["needs_harm", "needs_harm"], "flip a byte": ["needs_other_harm"]}
+    assert cases == Cases(kept=1, broken=1, not_tried=3, could_not=needed)
 
 
 def test_the_contracts_are_run_on_the_engines_that_the_settings_name(tmp_path):
@@ -158,23 +200,30 @@ def test_the_contracts_are_run_on_the_engines_that_the_settings_name(tmp_path):
 
 
 @pytest.mark.redis
-@pytest.mark.parametrize("port", ["state", "signals"])
-def test_a_real_redis_keeps_its_contracts_and_is_left_as_it_was(tmp_path, fresh_redis, port):
+@pytest.mark.parametrize(
+    ("port", "needed"),
+    [
+        ("state", [(CUT_OFF, 1), (SET_CLOCK, 1)]),
+        ("signals", [("lose signals on their way", 1), (CUT_OFF, 1)]),
+    ],
+)
+def test_a_real_redis_keeps_its_contracts_and_is_left_as_it_was(tmp_path, fresh_redis, port, needed):
     settings = Settings(store=StoreSettings(state_url=fresh_redis()))
     (suite,) = (each for each in suites(settings, tmp_path) if each.port == port)
     finding = run(doctor._kept(suite), ceiling_s=60.0)
     assert finding.well, finding.told
+    assert not_tried(finding) == needed
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize("port", ["ledger", "records"])
-def test_a_real_postgresql_keeps_its_contracts_and_is_left_as_it_was(tmp_path, fresh_postgres, port):
+@pytest.mark.parametrize(("port", "needed"), [("ledger", LEDGER), ("records", [(CUT_OFF, 1)])])
+def test_a_real_postgresql_keeps_its_contracts_and_is_left_as_it_was(tmp_path, fresh_postgres, port, needed):
     dsn = fresh_postgres()
     settings = Settings(ledger=LedgerSettings(url=dsn), store=StoreSettings(records_url=dsn))
     (suite,) = (each for each in suites(settings, tmp_path) if each.port == port)
     finding = run(doctor._kept(suite), ceiling_s=120.0)
     assert finding.well, finding.told
-    assert "left out" not in finding.told
+    assert not_tried(finding) == needed
 
     async def left():
         connection = await asyncpg.connect(dsn)
