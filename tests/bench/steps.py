@@ -38,8 +38,9 @@ from penstock.mechanisms.audit import AuditPipe
 from penstock.mechanisms.limits import Plan, Plans
 from penstock.mechanisms.price_data import PriceOverride, PriceOverrides
 from penstock.mechanisms.prices import PriceBook
+from penstock.mechanisms.scopes import scope_paths
 from penstock.mechanisms.telemetry import Metrics
-from penstock.mechanisms.tenancy import COLLECTIONS, KeyDoc, ScopeDoc, Tenancy, scope_paths
+from penstock.mechanisms.tenancy import COLLECTIONS, KeyDoc, ScopeDoc, Tenancy
 from penstock.ports.ledger import Attempt, Hold, Posting
 from tests.bench import payload
 from tests.bench.rungs import BUDGET_US, Rung, measure

@@ -19,7 +19,8 @@ import uvloop
 
 from penstock.adapters.providers.openai import OpenAIProvider
 from penstock.kernel.settings import PriceSettings, ProviderSettings, ServerSettings, Settings, StoreSettings
-from penstock.mechanisms.tenancy import KeyDoc, ScopeDoc, scope_paths
+from penstock.mechanisms.scopes import scope_paths
+from penstock.mechanisms.tenancy import KeyDoc, ScopeDoc
 from penstock.net.request import Request
 from penstock.wiring.app import start
 from penstock.wiring.platform import Platform

@@ -82,15 +82,15 @@ CALLER_SEEDS = (
     Seed(
         "a revocation is not told to others",
         "revoking a key is felt on every node within a second",
-        "mechanisms/tenancy.py",
-        '        await self._signals.publish(TOPIC, new_id("chg_").encode())\n',
+        "mechanisms/news.py",
+        '        await self._signals.publish(self._topic, new_id("chg_").encode())\n',
         "",
         TENANCY,
     ),
     Seed(
         "a user first seen is unlimited",
         "a user nobody configured gets the defaults from the first request on",
-        "mechanisms/tenancy.py",
+        "mechanisms/scopes.py",
         'docs[level] = _first_seen(path, docs["project"], docs["team"], docs["org"])',
         "docs[level] = ScopeDoc(path=path, level=level)",
         TENANCY,

@@ -16,7 +16,8 @@ from penstock.gateway.idempotency import COLLECTION as IDEMPOTENCY
 from penstock.kernel.clock import SystemClock
 from penstock.kernel.context import Cap, Rate
 from penstock.kernel.settings import Settings
-from penstock.mechanisms.tenancy import COLLECTIONS, KeyDoc, ScopeDoc, Tenancy, scope_paths
+from penstock.mechanisms.scopes import scope_paths
+from penstock.mechanisms.tenancy import COLLECTIONS, KeyDoc, ScopeDoc, Tenancy
 from penstock.wiring import adapters
 from penstock.wiring.settings import load
 from tests.fleet.process import PEPPER

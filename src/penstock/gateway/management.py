@@ -23,7 +23,8 @@ from penstock.kernel.context import Cap, Principal, Rate
 from penstock.kernel.errors import Broken, Forbidden, Invalid, NotFound, PenstockError
 from penstock.mechanisms.limits import account_name
 from penstock.mechanisms.prices import PriceBook
-from penstock.mechanisms.tenancy import KeyDoc, ScopeDoc, Tenancy, scope_paths
+from penstock.mechanisms.scopes import scope_paths
+from penstock.mechanisms.tenancy import KeyDoc, ScopeDoc, Tenancy
 from penstock.ports.ledger import Balance, Ledger
 
 LEVEL_INDEX = {"org": 0, "team": 1, "project": 2, "user": 3, "key": 4}

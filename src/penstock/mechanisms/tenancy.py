@@ -8,7 +8,6 @@ The plain token is never stored, logged or put into an error.
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 from collections import OrderedDict
 from hashlib import blake2b
@@ -18,16 +17,19 @@ import msgspec
 
 from penstock.kernel.clock import Clock
 from penstock.kernel.context import Cap, Principal, Rate, Scope
-from penstock.kernel.errors import Invalid, NotFound, PenstockError, Unauthenticated
-from penstock.kernel.ids import new_id, secret_token
+from penstock.kernel.errors import Broken, Invalid, NotFound, StaleVersion, Unauthenticated
+from penstock.kernel.ids import secret_token
+from penstock.mechanisms.changes import Author, Told, change_writes
+from penstock.mechanisms.news import STALE_S, News
+from penstock.mechanisms.scopes import ScopeDoc, resolve, scope_write
 from penstock.ports.records import Collection, Records, Row, Write
-from penstock.ports.signals import Signals, Subscription
+from penstock.ports.signals import Signals
 
 COLLECTIONS = (Collection(name="keys", indexes=("org",)), Collection(name="scopes", indexes=("level",)))
 PLATFORM = "*"
 TOPIC = "tenancy"
 TOKEN_START = b"pen-"
-STALE_S = 1.0
+SESSION_IDS = "ses_"
 REFUSAL_REMEMBERED_S = 2.0
 REMEMBERED_KEYS = 50_000
 REMEMBERED_USERS = 50_000
@@ -62,18 +64,6 @@ class KeyDoc(msgspec.Struct, frozen=True, kw_only=True):
     end_users: bool = False
 
 
-class ScopeDoc(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored level of the tenancy path with what is limited there, and the defaults for users first seen below it."""
-
-    path: str
-    level: str
-    name: str = ""
-    rate: Rate = Rate()
-    caps: tuple[Cap, ...] = ()
-    user_rate: Rate = Rate()
-    user_caps: tuple[Cap, ...] = ()
-
-
 class _Entry:
     __slots__ = ("doc", "loaded_s", "principal")
 
@@ -81,18 +71,6 @@ class _Entry:
         self.doc = doc
         self.principal = principal
         self.loaded_s = loaded_s
-
-
-def scope_paths(org: str, team: str, project: str, user: str, key: str) -> tuple[tuple[str, str], ...]:
-    """Return (level, path) from organisation to key. A user and a key are one per organisation, whatever project."""
-    root = f"org:{org}"
-    return (
-        ("org", root),
-        ("team", f"{root}/team:{team}"),
-        ("project", f"{root}/team:{team}/project:{project}"),
-        ("user", f"{root}/user:{user}"),
-        ("key", f"{root}/key:{key}"),
-    )
 
 
 class Tenancy:
@@ -103,7 +81,6 @@ class Tenancy:
         if len(pepper) < 32:
             raise Invalid("The key pepper is too short.", field="pepper", value=len(pepper), limit=32)
         self._records = records
-        self._signals = signals
         self._clock = clock
         self._pepper = pepper
         # Remembered under a keyed digest of the whole token: no plain token stays in memory, and unlike an OpenSSL
@@ -113,7 +90,7 @@ class Tenancy:
         self._keys: dict[str, _Entry] = {}
         self._users: OrderedDict[tuple[str, str], tuple[KeyDoc, Principal]] = OrderedDict()
         self._refused: OrderedDict[bytes, float] = OrderedDict()
-        self._heard_s = clock.monotonic_s()
+        self._news = News(signals, TOPIC, clock, self._forget)
         self.generation = 0
 
     # --- looking up ------------------------------------------------------------------------------------------------
@@ -124,7 +101,7 @@ class Tenancy:
         if entry is None:
             return None
         now_s = self._clock.monotonic_s()
-        if now_s - self._heard_s > STALE_S and now_s - entry.loaded_s > STALE_S:
+        if now_s - self._news.heard_s > STALE_S and now_s - entry.loaded_s > STALE_S:
             return None
         expires_s = entry.principal.expires_at_s
         if expires_s and self._clock.wall_s() >= expires_s:
@@ -160,6 +137,8 @@ class Tenancy:
         generation = self.generation
         entry = self._keys.get(principal.key_id)
         # A key forgotten since it was checked is read again: its users' limits do not lapse with our memory of it.
+        if entry is None and principal.key_id.startswith(SESSION_IDS):
+            return principal  # a person at the console acts for nobody else
         doc = await self._key_doc(principal.key_id) if entry is None else entry.doc
         if doc is None:
             raise Unauthenticated
@@ -202,19 +181,15 @@ class Tenancy:
             self._refused.popitem(last=False)
 
     async def _key_doc(self, key_id: str) -> KeyDoc | None:
+        return (await self._key_row(key_id))[1]
+
+    async def _key_row(self, key_id: str) -> tuple[Row | None, KeyDoc | None]:
         row = await self._records.get("keys", PLATFORM, key_id)
-        return None if row is None else msgspec.json.decode(row.value, type=KeyDoc)
+        return row, None if row is None else msgspec.json.decode(row.value, type=KeyDoc)
 
     async def _resolve(self, doc: KeyDoc, user: str) -> Principal:
-        paths = scope_paths(doc.org, doc.team, doc.project, user, doc.id)
-        docs: dict[str, ScopeDoc] = {}
-        for level, path in paths[:4]:
-            row = await self._records.get("scopes", doc.org, path)
-            docs[level] = _scope_doc(row, level, path)
-            if level == "user" and row is None:
-                docs[level] = _first_seen(path, docs["project"], docs["team"], docs["org"])
-        scopes = [Scope(level=d.level, path=d.path, rate=d.rate, caps=d.caps) for d in docs.values()]
-        scopes.append(Scope(level="key", path=paths[4][1], rate=doc.rate, caps=doc.caps))
+        above = await self.scopes_of(doc.org, doc.team, doc.project, user)
+        own = Scope(level="key", path=f"org:{doc.org}/key:{doc.id}", rate=doc.rate, caps=doc.caps)
         ends = [at_s for at_s in (doc.expires_s, doc.revoked_s) if at_s]
         return Principal(
             key_id=doc.id,
@@ -225,19 +200,23 @@ class Tenancy:
             role=doc.role,
             tier=doc.tier,
             models=doc.models,
-            scopes=tuple(scopes),
+            scopes=(*above, own),
             max_input_tokens=doc.max_input_tokens,
             max_output_tokens=doc.max_output_tokens,
             max_request_nanos=doc.max_request_nanos,
             expires_at_s=min(ends, default=0.0),
         )
 
+    async def scopes_of(self, org: str, team: str, project: str, user: str) -> tuple[Scope, ...]:
+        """Return the limits of the four levels above a key, as they are now; `generation` tells when to ask again."""
+        return await resolve(self._records, org, team, project, user)
+
     # --- changing --------------------------------------------------------------------------------------------------
 
-    async def create_key(self, doc: KeyDoc) -> tuple[KeyDoc, str]:
+    async def create_key(self, doc: KeyDoc, *, by: Author | None = None) -> tuple[KeyDoc, str]:
         """Store a new key like `doc` (its id and mac are set here); returns it with the token, shown only now."""
         made, token = self._minted(doc)
-        await self._put_keys(_key_write(made, expected=0))
+        await self._commit(_key_write(made, expected=0), by=by, told=_told("key.create", None, made))
         return made, token
 
     async def adopt_key(self, doc: KeyDoc, token: str) -> KeyDoc:
@@ -247,46 +226,61 @@ class Tenancy:
             raise Invalid("The key is too weak or malformed.", field="key", limit="pen-<12>-<32 or more>")
         mac = hmac.digest(self._pepper, raw, "sha256").hex()
         made = msgspec.structs.replace(doc, id=token[4:16], mac=mac, created_s=self._clock.wall_s())
-        await self._put_keys(_key_write(made))
+        await self._commit(_key_write(made), by=None, told=_told("key.adopt", None, made))
         return made
 
-    async def revoke_key(self, key_id: str, *, after_s: float = 0.0) -> KeyDoc:
+    async def revoke_key(self, key_id: str, *, after_s: float = 0.0, by: Author | None = None) -> KeyDoc:
         """Revoke now, or `after_s` seconds from now; never later than it was revoked already."""
-        doc = await self._key_doc(key_id)
-        if doc is None:
-            raise NotFound("There is no such key.", field="key", value=key_id)
-        made = self._ending(doc, after_s)
-        await self._put_keys(_key_write(made))
-        return made
+        for last_try in (False, False, True):
+            row, doc = await self._key_row(key_id)
+            if row is None or doc is None:
+                raise NotFound("There is no such key.", field="key", value=key_id)
+            made = self._ending(doc, after_s)
+            # Once somebody was quicker thrice, the key ends whatever was written meanwhile.
+            write = _key_write(made, expected=None if last_try else row.version)
+            try:
+                await self._commit(write, by=by, told=_told("key.revoke", doc, made))
+                return made
+            except StaleVersion:
+                continue
+        raise Broken("An unconditional write was refused.")
 
-    async def rotate_key(self, key_id: str, *, overlap_s: float) -> tuple[KeyDoc, str]:
+    async def rotate_key(
+        self, key_id: str, *, overlap_s: float, by: Author | None = None
+    ) -> tuple[KeyDoc, str]:
         """Make a key with the same rights; the old one goes on for `overlap_s` seconds. Both or neither; raises
         StaleVersion when the old key was changed at the same time.
         """
-        row = await self._records.get("keys", PLATFORM, key_id)
-        doc = None if row is None else msgspec.json.decode(row.value, type=KeyDoc)
+        row, doc = await self._key_row(key_id)
         if row is None or doc is None or not self._alive(doc):
             raise NotFound("There is no such living key.", field="key", value=key_id)
         made, token = self._minted(doc)
         ending = _key_write(self._ending(doc, overlap_s), expected=row.version)
-        await self._put_keys(_key_write(made, expected=0), ending)
+        told = msgspec.structs.replace(_told("key.rotate", doc, made), subject=key_id)
+        await self._commit(_key_write(made, expected=0), ending, by=by, told=told)
         return made, token
 
-    async def change_key(self, doc: KeyDoc) -> None:
-        """Replace a stored key's rights and limits."""
-        await self._put_keys(_key_write(doc))
+    async def change_key(self, doc: KeyDoc, *, by: Author | None = None) -> None:
+        """Replace a stored key's rights and limits. With `by`, StaleVersion when it was changed meanwhile."""
+        row, before = await self._key_row(doc.id)
+        write = _key_write(doc, expected=_seen(by, row))
+        await self._commit(write, by=by, told=_told("key.change", before, doc))
 
-    async def put_scope(self, org: str, doc: ScopeDoc) -> None:
-        """Store the limits of one level."""
-        write = Write(
-            collection="scopes",
-            tenant=org,
-            id=doc.path,
-            value=msgspec.json.encode(doc),
-            indexed={"level": doc.level},
+    async def put_scope(self, org: str, doc: ScopeDoc, *, by: Author | None = None) -> None:
+        """Store the limits of one level. With `by`, StaleVersion when they were changed meanwhile."""
+        row = await self._records.get("scopes", org, doc.path)
+        before = None if row is None else msgspec.json.decode(row.value, type=ScopeDoc)
+        _, _, under_team = doc.path.partition("/team:")
+        told = Told(
+            action="scope.put",
+            subject=doc.path,
+            org=org,
+            team=under_team.partition("/")[0],
+            before=before,
+            after=doc,
         )
-        await self._records.transact([write])
-        await self._changed()
+        write = scope_write(org, doc, expected=_seen(by, row))
+        await self._commit(write, by=by, told=told)
 
     async def scope(self, org: str, path: str) -> ScopeDoc | None:
         """Return the stored limits of a level, or None."""
@@ -319,13 +313,10 @@ class Tenancy:
         end_s = self._clock.wall_s() + after_s
         return msgspec.structs.replace(doc, revoked_s=min(doc.revoked_s, end_s) if doc.revoked_s else end_s)
 
-    async def _put_keys(self, *writes: Write) -> None:
-        await self._records.transact(writes)
-        await self._changed()
-
-    async def _changed(self) -> None:
-        self._forget()
-        await self._signals.publish(TOPIC, new_id("chg_").encode())
+    async def _commit(self, *writes: Write, by: Author | None, told: Told) -> None:
+        """Write the change and what tells of it in one transaction, then tell every node."""
+        await self._records.transact([*writes, *change_writes(by, told, self._clock.wall_s())])
+        await self._news.tell()
 
     def _forget(self) -> None:
         self.generation += 1
@@ -338,19 +329,7 @@ class Tenancy:
 
     async def watch(self) -> None:
         """Listen for changes until cancelled. While signals are down, entries go stale and are read again."""
-        ear: Subscription | None = None
-        while True:
-            try:
-                if ear is None:
-                    ear = await self._signals.subscribe(TOPIC)
-                    self._forget()
-                signal = await ear.next(STALE_S / 4)
-                self._heard_s = self._clock.monotonic_s()
-                if signal is not None:
-                    self._forget()
-            except PenstockError:
-                ear = None
-                await asyncio.sleep(STALE_S / 4)
+        await self._news.watch()
 
 
 def _key_write(doc: KeyDoc, expected: int | None = None) -> Write:
@@ -364,12 +343,12 @@ def _key_write(doc: KeyDoc, expected: int | None = None) -> Write:
     )
 
 
-def _scope_doc(row: Row | None, level: str, path: str) -> ScopeDoc:
-    return ScopeDoc(path=path, level=level) if row is None else msgspec.json.decode(row.value, type=ScopeDoc)
+def _told(action: str, before: KeyDoc | None, after: KeyDoc) -> Told:
+    return Told(action=action, subject=after.id, org=after.org, team=after.team, before=before, after=after)
 
 
-def _first_seen(path: str, *above: ScopeDoc) -> ScopeDoc:
-    """A user nobody configured gets the nearest defaults above it: never unlimited by accident."""
-    rate = next((d.user_rate for d in above if d.user_rate != Rate()), Rate())
-    caps = next((d.user_caps for d in above if d.user_caps), ())
-    return ScopeDoc(path=path, level="user", rate=rate, caps=caps)
+def _seen(by: Author | None, row: Row | None) -> int | None:
+    """What is audited must find what it tells of as `before`; what is not may overwrite anything."""
+    if by is None:
+        return None
+    return 0 if row is None else row.version

@@ -269,6 +269,7 @@ def test_a_rotation_makes_the_new_key_and_ends_the_old_or_does_neither(tmp_path:
         get = records.get
 
         async def overtaken(collection: str, tenant: str, id: str) -> Row | None:
+            records.get = get
             row = await get(collection, tenant, id)
             await tenancy.change_key(doc)
             return row
