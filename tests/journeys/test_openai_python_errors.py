@@ -86,13 +86,23 @@ def test_413_is_a_body_over_the_bound(tmp_path: Path) -> None:
     assert error.status_code == 413 and error.body["limit"] == 65_536
 
 
+LIMIT_HEADERS = [
+    f"{what}-{kind}" for what in ("limit", "remaining", "reset") for kind in ("requests", "tokens")
+]
+
+
 def test_429_tells_a_rate_limit_and_when_to_come_back(tmp_path: Path) -> None:
     async def steps(it: Stage, caller: Caller, client: AsyncOpenAI) -> None:
         for _ in range(3):
             await client.chat.completions.create(model=MODEL, messages=QUESTION)
 
-    error = refused(tmp_path, openai.RateLimitError, steps, rights={"rate": Rate(requests_per_minute=2)})
+    rate = Rate(requests_per_minute=2, tokens_per_minute=100_000)
+    error = refused(tmp_path, openai.RateLimitError, steps, rights={"rate": rate})
     assert error.code == "rate_limit_exceeded"
+    told = {name: error.response.headers[f"x-ratelimit-{name}"] for name in LIMIT_HEADERS}
+    assert (told["limit-requests"], told["remaining-requests"]) == ("2", "0")
+    assert told["limit-tokens"] == "100000" and 0 < int(told["remaining-tokens"]) <= 100_000
+    assert told["reset-requests"].endswith("s") and told["reset-tokens"].endswith("s")
     assert 0 < int(error.response.headers["retry-after-ms"]) <= 30_000
     assert error.response.headers["x-should-retry"] == "true"
 

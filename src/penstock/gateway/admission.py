@@ -20,6 +20,7 @@ from penstock.kernel.money import affordable_output_tokens, format_dollars, wors
 from penstock.kernel.settings import AdmissionSettings
 from penstock.mechanisms.limits import Plan, Plans
 from penstock.ports.ledger import Hold, Ledger
+from penstock.ports.state import Ask as LimitAsk
 from penstock.ports.state import State, Taken
 
 LEAST_OUTPUT_TOKENS = 16
@@ -61,6 +62,24 @@ class Seat:
         self.in_doubt = False
         """Whether the limits were asked for and no answer came: the slots may be taken all the same."""
         self.topups = 0
+
+
+class LimitReached(OverLimit):
+    """A rate limit of the caller is reached. Wait for `retry-after` seconds."""
+
+    def __init__(self, seat: Seat, taken: Taken, ask: LimitAsk) -> None:
+        """Say which limit, with what is left of every limit in `seat`."""
+        name = seat.plan.names[taken.refused]
+        super().__init__(
+            f"The limit of {ask.limit} {name} is reached.",
+            field=name,
+            value=ask.amount,
+            limit=ask.limit,
+            retry_after_s=taken.retry_after_s,
+            remedy=f"Retry after {max(taken.retry_after_s, 0.001):.3f} s.",
+        )
+        seat.taken = taken
+        self.seat = seat
 
 
 class Admission:
@@ -203,15 +222,7 @@ class Admission:
             await self.give_back(seat, 0)
             raise
         if taken.refused >= 0:
-            ask = asks[taken.refused]
-            raise OverLimit(
-                f"The limit of {ask.limit} {plan.names[taken.refused]} is reached.",
-                field=plan.names[taken.refused],
-                value=ask.amount,
-                limit=ask.limit,
-                retry_after_s=taken.retry_after_s,
-                remedy=f"Retry after {max(taken.retry_after_s, 0.001):.3f} s.",
-            )
+            raise LimitReached(seat, taken, asks[taken.refused])
         seat.taken = taken
 
     async def _hold(self, seat: Seat, ask: Ask, targets: Sequence[Target], worst: int) -> None:

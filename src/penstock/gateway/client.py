@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from penstock.dialects.openai_errors import render_error, retry_headers
+from penstock.gateway.admission import LimitReached
+from penstock.gateway.headers import limit_headers
 from penstock.kernel.errors import PenstockError
 
 JSON_TYPE = b"content-type: application/json\r\n"
@@ -58,6 +60,9 @@ class Client(Protocol):
 
 
 def error_reply(error: PenstockError, request_id: str) -> tuple[int, bytes, bytes]:
-    """Render `error` in the OpenAI dialect as (status, headers, body)."""
+    """Render `error` in the OpenAI dialect as (status, headers, body); a refused limit tells what is left of all."""
     status, body = render_error(error)
-    return status, b"%bx-request-id: %b\r\n%b" % (JSON_TYPE, request_id.encode(), retry_headers(error)), body
+    headers = b"%bx-request-id: %b\r\n%b" % (JSON_TYPE, request_id.encode(), retry_headers(error))
+    if isinstance(error, LimitReached):
+        headers += limit_headers(error.seat)
+    return status, headers, body
