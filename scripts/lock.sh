@@ -17,7 +17,8 @@ lock() {
 }
 
 upgrade=("$@")
-engines=(--extra redis --extra postgres)
+engines=(--extra redis --extra postgres --extra otel)
 lock base
 lock test --constraint requirements/base.txt "${engines[@]}" --extra test
 lock check --constraint requirements/test.txt "${engines[@]}" --extra test --extra check
+lock browser --constraint requirements/test.txt "${engines[@]}" --extra test --extra browser

@@ -13,7 +13,7 @@ from penstock.gateway.routing import Target
 from penstock.kernel.clock import Clock
 from penstock.kernel.context import RequestContext
 from penstock.kernel.errors import PenstockError
-from penstock.mechanisms.audit import RequestEvent
+from penstock.kernel.events import RequestEvent
 from penstock.ports.providers import ProviderFailure
 
 NS_PER_MS = 1_000_000

@@ -22,6 +22,7 @@ from itertools import islice
 import msgspec
 
 from penstock.kernel.clock import Clock
+from penstock.kernel.events import RequestEvent
 from penstock.ports.stream import Stream
 
 BATCH = 1_000
@@ -31,52 +32,6 @@ SLICE = 128
 MAX_BACKOFF_S = 5.0
 MAX_RECORD_BYTES = 16 << 10
 """A larger record has its texts cut."""
-
-
-class RequestEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
-    """What one request was, did and cost. Fields at their default are left out of the record.
-
-    Who: `org` to `key_id`, `feature`. What: `face` (the client's dialect), `model` as asked, `provider` and
-    `model_used` as served, `route` as explained to the client. Outcome: `status` is the HTTP status, `error` the
-    machine-readable code, `finish` why the model stopped, `attempts` upstream calls made, `cache` "", "exact",
-    "semantic" or "stale". Money: `cost_nanos` (nano-dollars) under `price_version`; `estimated` when the provider
-    did not say what was used. Times: `at_s` is wall time at the end, latencies are milliseconds, 0 when unknown.
-    """
-
-    request_id: str
-    at_s: float
-    org: str = ""
-    team: str = ""
-    project: str = ""
-    user: str = ""
-    key_id: str = ""
-    feature: str = ""
-    face: str = ""
-    model: str = ""
-    provider: str = ""
-    model_used: str = ""
-    route: str = ""
-    status: int = 200
-    error: str = ""
-    stream: bool = False
-    input_tokens: int = 0
-    cached_tokens: int = 0
-    output_tokens: int = 0
-    reasoning_tokens: int = 0
-    cost_nanos: int = 0
-    price_version: str = ""
-    estimated: bool = False
-    latency_ms: float = 0.0
-    first_token_ms: float = 0.0
-    attempts: int = 1
-    cache: str = ""
-    finish: str = ""
-    temperature: float | None = None
-    max_tokens: int = 0
-    tools_called: int = 0
-    prompt_hash: str = ""
-    answer_hash: str = ""
-    flags: tuple[str, ...] = ()
 
 
 Listener = Callable[[Sequence[RequestEvent]], None]

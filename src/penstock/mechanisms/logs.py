@@ -23,7 +23,8 @@ from typing import BinaryIO
 import msgspec
 
 from penstock.kernel.clock import Clock
-from penstock.mechanisms.audit import RequestEvent, encoded
+from penstock.kernel.events import RequestEvent
+from penstock.mechanisms.audit import encoded
 
 MAX_LINE_BYTES = 16 << 10
 """A longer line of `logging` is cut: its text, then its traceback."""

@@ -25,8 +25,9 @@ from penstock.gateway.story import Story
 from penstock.kernel.clock import ManualClock
 from penstock.kernel.context import Principal, RequestContext
 from penstock.kernel.errors import Cancelled
+from penstock.kernel.events import RequestEvent
 from penstock.kernel.settings import AdmissionSettings, ResilienceSettings, RouteSettings, TargetSettings
-from penstock.mechanisms.audit import AuditPipe, RequestEvent
+from penstock.mechanisms.audit import AuditPipe
 from penstock.mechanisms.limits import Plans
 from penstock.mechanisms.price_data import ModelLimits, PriceOverride, PriceOverrides
 from penstock.mechanisms.prices import PriceBook

@@ -9,7 +9,8 @@ import pytest
 
 from penstock.kernel.clock import ManualClock
 from penstock.kernel.errors import Unavailable
-from penstock.mechanisms.audit import BATCH, AuditPipe, RequestEvent, content_hash, encoded
+from penstock.kernel.events import RequestEvent
+from penstock.mechanisms.audit import BATCH, AuditPipe, content_hash, encoded
 from tests.support import run
 
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from penstock.kernel.clock import ManualClock
-from penstock.mechanisms.audit import RequestEvent
+from penstock.kernel.events import RequestEvent
 from penstock.mechanisms.logs import JsonHandler, LogPipe, RequestLog, attach, detach, redacted
 
 SECRETS = [

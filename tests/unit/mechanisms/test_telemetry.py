@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from penstock.mechanisms.audit import RequestEvent
+from penstock.kernel.events import RequestEvent
 from penstock.mechanisms.telemetry import LATENCY_MS, Metrics
 
 
