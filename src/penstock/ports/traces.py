@@ -9,7 +9,7 @@ Promises:
  5. `totals` adds up every delta that matches the filter, grouped by the dimensions asked for: exactly, in integers,
     whether or not the events behind them were kept; at most `TOTALS_MOST` rows, dearest first.
  6. `trim` forgets events, totals and batch ids that ended before a time, and nothing later.
- 7. A tenant's filter never shows another's rows, also when names begin alike or hold characters like ``% _ / \\``.
+ 7. A tenant's filter never shows another's rows, also when names begin alike or hold characters like ``% _ / \``.
 
 Raises Unavailable when the engine is down, Invalid for an unknown dimension.
 """
