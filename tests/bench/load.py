@@ -64,13 +64,14 @@ def warm(target: Target, seconds: int) -> None:
 def measure(target: Target, upstream_pid: int, load: Load, seconds: int, rounds: int) -> Figures:
     """Run one load and give its figures: rates, latencies in µs, CPU per request in µs, cores, errors."""
     settled_s = 0.0 if target.pid is None else meter.settle(target.pid, _SETTLE_LIMIT_S)
-    with meter.Window(target.pid, upstream_pid) as window:
+    with meter.Window(target.pid, upstream_pid, target.engine_pids) as window:
         figures, served = _paced(target, rounds) if load.paced else _wrk(target, load, seconds)
     cost = window.cost
     if served == 0:
         raise LoadFailed(f"{target.name} {load.name}: not one answer: {figures}")
     return figures | {
         "cpu_us": cost.target_ns / served / 1e3,
+        "engines_cpu_us": cost.engines_ns / served / 1e3,
         "cores": cost.target_ns / 1e9 / cost.wall_s,
         "upstream_cpu_us": cost.upstream_ns / served / 1e3,
         "load_cpu_us": cost.load_ns / served / 1e3,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import resource
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -70,6 +71,7 @@ class Cost:
 
     wall_s: float
     target_ns: int
+    engines_ns: int
     upstream_ns: int
     load_ns: int
     foreign_cores: float
@@ -79,8 +81,9 @@ class Cost:
 class Window:
     """Measures the block between `with` and its end; `cost` is there afterwards."""
 
-    def __init__(self, target_pid: int | None, upstream_pid: int) -> None:
-        self._pids = (target_pid, upstream_pid)
+    def __init__(self, target_pid: int | None, upstream_pid: int, engine_pids: Sequence[int] = ()) -> None:
+        """`engine_pids` are the roots of the engines that the target keeps its state in."""
+        self._pids = (target_pid, upstream_pid, *engine_pids)
 
     def __enter__(self) -> Self:
         self._start = self._readings()
@@ -89,7 +92,7 @@ class Window:
     def __exit__(self, *_: object) -> None:
         end = self._readings()
         wall_s = end.at_s - self._start.at_s
-        target, upstream = (
+        target, upstream, *engines = (
             spent_ns(before, after) for before, after in zip(self._start.trees, end.trees, strict=True)
         )
         load_ns = round((end.load_s - self._start.load_s) * 1e9)
@@ -99,9 +102,10 @@ class Window:
         self.cost = Cost(
             wall_s=wall_s,
             target_ns=target,
+            engines_ns=sum(engines),
             upstream_ns=upstream,
             load_ns=load_ns,
-            foreign_cores=max(0.0, busy_s - (target + upstream + load_ns) / 1e9) / wall_s,
+            foreign_cores=max(0.0, busy_s - (target + sum(engines) + upstream + load_ns) / 1e9) / wall_s,
             stolen_cores=stolen_s / wall_s,
         )
 

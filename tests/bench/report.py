@@ -24,6 +24,7 @@ def _in(figure: str, divisor: float = 1.0) -> Callable[[Figures], float]:
 _FULL: tuple[Column, ...] = (
     ("requests/s from 64 connections", _in("per_s")),
     ("CPU µs per request", _in("cpu_us")),
+    ("of its Redis and PostgreSQL, CPU µs", _in("engines_cpu_us")),
     ("cores used", _in("cores")),
     ("p50 ms", _in("c64_p50_us", 1e3)),
     ("p99 ms", _in("c64_p99_us", 1e3)),

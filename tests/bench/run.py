@@ -120,6 +120,7 @@ def _summary(rounds: Sequence[Round], direct: Sequence[Round]) -> Figures:
         "c64_p50_us": median("c64", "p50_us"),
         "c64_p99_us": median("c64", "p99_us"),
         "cpu_us": median("c64", "cpu_us"),
+        "engines_cpu_us": median("c64", "engines_cpu_us"),
         "cores": median("c64", "cores"),
         "c1_p50_us": median("c1", "p50_us"),
         "c1_added_p50_us": added("c1", "p50_us"),

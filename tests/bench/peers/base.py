@@ -82,6 +82,11 @@ class Target(ABC):
         """Root of the tree of processes whose CPU and memory are the target's; None when it has none."""
         return None if self._process is None else self._process.pid
 
+    @property
+    def engine_pids(self) -> Sequence[int]:
+        """Roots of the engines that the target keeps its state in: measured beside it, not as part of it."""
+        return ()
+
     @contextmanager
     def running(self) -> Iterator[Target]:
         """Start on a free port, prove both kinds of answer, stop."""
