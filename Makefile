@@ -50,7 +50,7 @@ soak: $(VENV)/.test services
 evidence: $(VENV)/.test services
 	@$(BIN)/python -m tests.evidence $(ID) $(if $(QUICK),--quick)
 
-# docs: write the reference, docs/reliability.md and docs/benchmarks.md from the code and the evidence.
+# docs: write the reference and the pages of evidence (reliability, sight, benchmarks) from the code and the records.
 docs: $(VENV)/.test
 	@PYTHONPATH=src $(BIN)/python -m tests.reference
 	@$(BIN)/python -m tests.evidence --docs

@@ -17,7 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("id", nargs="?", help="the line to run, such as S1; none lists them")
     parser.add_argument("--quick", action="store_true", help="a shorter run that writes nothing")
     parser.add_argument(
-        "--docs", action="store_true", help="write docs/reliability.md, docs/benchmarks.md, charts"
+        "--docs",
+        action="store_true",
+        help="write docs/reliability.md, docs/sight.md, docs/benchmarks.md, charts",
     )
     asked = parser.parse_args(arguments)
     if asked.docs:

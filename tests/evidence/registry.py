@@ -115,7 +115,7 @@ def order(identifier: str) -> tuple[str, int]:
 
 def known_ids(folder: Path = Path(__file__).parent) -> list[str]:
     """Return the ids that a module exists for."""
-    return sorted({f.name.partition("_")[0].upper() for f in folder.glob("s[0-9]*_*.py")}, key=order)
+    return sorted({f.name.partition("_")[0].upper() for f in folder.glob("[sp][0-9]*_*.py")}, key=order)
 
 
 def find(identifier: str, folder: Path = Path(__file__).parent) -> Line:
@@ -187,7 +187,13 @@ def read_all(folder: Path = RECORDS) -> list[Record]:
 def revision() -> tuple[str, bool]:
     """Return the commit, and whether code differs from it (the evidence and what is generated from it aside)."""
     commit = _git("rev-parse", "--short=12", "HEAD").strip() or "none"
-    generated = (":!docs/evidence", ":!docs/charts", ":!docs/reliability.md", ":!docs/benchmarks.md")
+    generated = (
+        ":!docs/evidence",
+        ":!docs/charts",
+        ":!docs/reliability.md",
+        ":!docs/sight.md",
+        ":!docs/benchmarks.md",
+    )
     return commit, bool(_git("status", "--porcelain", "--", ".", *generated).strip())
 
 

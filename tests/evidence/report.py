@@ -1,4 +1,4 @@
-"""The pages made of evidence: docs/reliability.md, docs/benchmarks.md and the charts they show.
+"""The pages made of evidence: docs/reliability.md, docs/sight.md, docs/benchmarks.md and the charts they show.
 
 Promise: `pages` is a pure function of the records, so `make docs` twice changes nothing and a test can tell a page that
 was edited by hand. A record made from a tree with uncommitted changes says so.
@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.evidence.charts import number, svg
 from tests.evidence.registry import ROOT, Record, Scalar, flat
 
-BENCHMARKS = {"S11"}
+BENCHMARKS = {"S11", "P4"}
 MARKS = {"met": "✔ met", "partly": "◐ partly", "missed": "✘ missed"}
 GENERATED = "<!-- Written by `make docs` from docs/evidence/*.json. Edit nothing here. -->"
 
@@ -22,17 +22,26 @@ RELIABILITY = """# Reliability: what was promised, what was seen
 Each line below is a promise, the command that puts it to the test, and what that run saw. Run any of them yourself:
 `make evidence ID=S1`."""
 
+SIGHT = """# People and sight: what was promised, what was seen
+
+Sign-in, roles, the management API and the console, put to the test: a real browser, a real identity provider, every
+route with every role. Run any of them yourself: `make evidence ID=P1`."""
+
 SPEED = """# Benchmarks: ours, its peers and the floor
 
 All figures of a table come from one run on one machine; everything Penstock does for a request is switched on. Run it
 yourself on an idle machine: `make bench`, or `make evidence ID=S11` to write it down."""
 
+PAGES = {"reliability.md": RELIABILITY, "sight.md": SIGHT, "benchmarks.md": SPEED}
+SHELVES = {"S": "reliability.md", "P": "sight.md"}
+
 
 def pages(records: Sequence[Record]) -> dict[str, str]:
     """Return every generated file, by its path below docs/."""
-    speed = [record for record in records if record.id in BENCHMARKS]
-    rest = [record for record in records if record.id not in BENCHMARKS]
-    files = {"reliability.md": page(RELIABILITY, rest), "benchmarks.md": page(SPEED, speed)}
+    shelves: dict[str, list[Record]] = {name: [] for name in PAGES}
+    for record in records:
+        shelves["benchmarks.md" if record.id in BENCHMARKS else SHELVES[record.id[0]]].append(record)
+    files = {name: page(PAGES[name], shelf) for name, shelf in shelves.items()}
     for record in records:
         for chart in record.charts:
             files[chart_path(record.id, chart.title)] = svg(chart)
