@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from math import inf
 from typing import cast
 
 from penstock.kernel.errors import Overloaded, PenstockError
@@ -319,9 +320,9 @@ class Connection(asyncio.Protocol):
             self._site.stats.clients_gone += 1
             responder.client_gone()
 
-    def close_idle(self) -> None:
-        """Close now if no request is under way (the end of a drain's grace)."""
-        if self._phase == IDLE:
+    def close_idle(self, since: float = inf) -> None:
+        """Close now if no request is under way and none was after `since` (loop time)."""
+        if self._phase == IDLE and self._since <= since:
             self._phase = CLOSED
             self._transport.close()
 

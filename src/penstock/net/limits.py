@@ -43,6 +43,6 @@ class ServerLimits:
     buffered_body_bytes: int = 256 * MIB
     """Request bodies held in memory by all connections together; 503 past it."""
     drain_grace_s: float = 1.0
-    """While draining, how long idle connections stay open for a request already on its way."""
+    """While draining, how long a connection stays open without a request: the next one may be on its way."""
     backlog: int = 2_048
     """Connections the kernel queues before they are accepted."""

@@ -146,14 +146,28 @@ class Server:
         await asyncio.sleep(0)  # accept what the kernel has already queued
         if self._listener is not None:
             self._listener.close()
-        await self._until_closed(now + min(self._limits.drain_grace_s, timeout_s))
-        for connection in tuple(self._connections):
-            connection.close_idle()
-        await self._until_closed(deadline)
+        await self._grace(now, deadline)
         for task in tuple(site.tasks):
             task.cancel()
         await self._until_closed(site.loop.time() + _CANCEL_GRACE_S)
         await self.close()
+
+    async def _grace(self, began: float, deadline: float) -> None:
+        """Wait as `_until_closed` does, and close each connection once it was idle for the whole grace.
+
+        Each for itself: one whose answer ended a moment ago may have its next request on the way.
+        """
+        grace_s = self._limits.drain_grace_s
+        loop = self._site.loop
+        due = began + grace_s
+        while due < deadline:
+            await self._until_closed(due)
+            if not self._connections:
+                break
+            for connection in tuple(self._connections):
+                connection.close_idle(since=due - grace_s)
+            due = max(loop.time(), due) + grace_s / 8
+        await self._until_closed(deadline)
 
     async def _until_closed(self, deadline: float) -> None:
         """Wait until every connection is closed and every handler has ended, or until `deadline` (loop time)."""

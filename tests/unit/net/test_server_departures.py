@@ -222,6 +222,67 @@ def test_a_drain_answers_what_is_under_way_and_what_still_arrives() -> None:
     run(scene())
 
 
+def test_a_connection_gets_the_whole_grace_from_its_last_answer_on() -> None:
+    """An answer that began before the drain said keep-alive and ends late in the grace: its client's next request,
+    sent at once but arriving after the others' grace, is answered; a connection that stays silent is closed.
+    """
+    release = asyncio.Event()
+
+    async def handler(request: Request, responder: Responder) -> None:
+        if request.path == "/stream":
+            responder.begin(200, TEXT)
+            await release.wait()
+            responder.finish(b"told")
+            return
+        responder.send(200, TEXT, request.body)
+
+    async def scene() -> None:
+        async with serving(handler, drain_grace_s=1.0) as server:
+            stream, unused = await dial(server.port), await dial(server.port)
+            stream.send(post(b"", b"/stream"))
+            await until(lambda: server.stats.in_flight == 1)
+            drain = asyncio.ensure_future(server.drain(30))
+            await asyncio.sleep(0.8)
+            release.set()
+            assert (await stream.reply())[2] == b"told"
+            assert await unused.ended()  # the others' grace is over
+            stream.send(post(b"next"))
+            status, fields, body = await stream.reply()
+            assert (status, fields[b"connection"], body) == (200, b"close", b"next")
+            stream.close()
+            unused.close()
+            await drain
+            assert server.stats.connections == 0
+
+    run(scene())
+
+
+def test_a_connection_that_falls_silent_in_a_drain_does_not_hold_it_up() -> None:
+    """Idle after its answer, its client keeps it open: closed after the grace, long before the drain's deadline."""
+    release = asyncio.Event()
+
+    async def handler(request: Request, responder: Responder) -> None:
+        responder.begin(200, TEXT)
+        await release.wait()
+        responder.finish(b"told")
+
+    async def scene() -> None:
+        async with serving(handler, drain_grace_s=0.1) as server:
+            stream = await dial(server.port)
+            stream.send(post(b""))
+            await until(lambda: server.stats.in_flight == 1)
+            drain = asyncio.ensure_future(server.drain(600))
+            await asyncio.sleep(0.15)
+            release.set()
+            assert (await stream.reply())[2] == b"told"
+            assert await stream.ended()
+            await drain
+            assert server.stats.connections == 0
+            stream.close()
+
+    run(scene())
+
+
 def test_a_drain_past_its_deadline_lets_streams_say_so() -> None:
     """A handler is cancelled, sends its in-band error, and the client reads it; one not started gets 503."""
 
