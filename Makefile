@@ -7,14 +7,14 @@ ID ?= S1
 QUICK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check format fleet bench soak evidence docs lock services clean
+.PHONY: help up test check format fleet browser bench soak evidence docs lock console services clean
 
 # help: print this list.
 help:
 	@grep -E '^# [a-z]+: ' $(MAKEFILE_LIST) | sed 's/^# /  make /'
 
 # up: install what one machine needs and start the platform; Ctrl-C drains and stops it.
-up: $(VENV)/.up
+up: $(VENV)/.up console
 	@$(BIN)/penstock up
 
 # test: every promise on this machine, on a real Redis and a real PostgreSQL that the tests start themselves.
@@ -38,6 +38,11 @@ format: $(VENV)/.check
 fleet: $(VENV)/.test services
 	@$(BIN)/python -m pytest -q tests/fleet $(ARGS)
 
+# browser: the console in the system's Chromium, page by page; a few minutes.
+browser: $(VENV)/.browser services
+	@PYTHON=$(BIN)/python scripts/chromium.sh
+	@$(BIN)/python -m pytest -q tests/browser $(ARGS)
+
 # bench: ours beside its peers and the floor, in one run on an idle machine; a few minutes.
 bench: $(VENV)/.test services
 	@$(BIN)/python -m tests.bench $(ARGS)
@@ -47,7 +52,8 @@ soak: $(VENV)/.test services
 	@$(BIN)/python -m tests.bench soak $(ARGS)
 
 # evidence: run one line of the evidence list, e.g. `make evidence ID=S1`, and write docs/evidence/S1.json.
-evidence: $(VENV)/.test services
+evidence: $(VENV)/.browser services
+	@PYTHON=$(BIN)/python scripts/chromium.sh
 	@$(BIN)/python -m tests.evidence $(ID) $(if $(QUICK),--quick)
 
 # docs: write the reference and the pages of evidence (reliability, sight, benchmarks) from the code and the records.
@@ -59,14 +65,19 @@ docs: $(VENV)/.test
 lock: $(VENV)/.check
 	@PYTHON=$(BIN)/python scripts/lock.sh
 
+# console: install the browser libraries of the console's pages, with a Node of our own where there is none.
+console: $(VENV)/.up
+	@PYTHON=$(BIN)/python scripts/console.sh
+
 # services: make sure that the tests' servers, and the vendors' SDK for Node, can be started here.
 services: $(VENV)/.test
 	@PYTHON=$(BIN)/python scripts/services.sh
 	@PYTHON=$(BIN)/python scripts/node_sdk.sh
+	@PYTHON=$(BIN)/python scripts/console.sh
 
 # clean: remove what the recipes made, the environments included.
 clean:
-	@rm -rf $(VENV) .venv-bench .cache .pytest_cache .ruff_cache .hypothesis build src/*.egg-info var
+	@rm -rf $(VENV) .venv-bench web/node_modules src/penstock/console/static/vendor .cache .pytest_cache .ruff_cache .hypothesis build src/*.egg-info var
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # The stamps: one per locked file, so that a repeat costs nothing and a changed lock installs again.
@@ -81,6 +92,10 @@ $(VENV)/.up: requirements/base.txt pyproject.toml | $(BIN)/python
 
 $(VENV)/.test: requirements/test.txt $(VENV)/.up
 	@scripts/install.sh $(BIN)/python test
+	@touch $@
+
+$(VENV)/.browser: requirements/browser.txt $(VENV)/.test
+	@scripts/install.sh $(BIN)/python browser
 	@touch $@
 
 $(VENV)/.check: requirements/check.txt $(VENV)/.test

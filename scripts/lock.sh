@@ -22,3 +22,4 @@ lock base
 lock test --constraint requirements/base.txt "${engines[@]}" --extra test
 lock check --constraint requirements/test.txt "${engines[@]}" --extra test --extra check
 lock browser --constraint requirements/test.txt "${engines[@]}" --extra test --extra browser
+lock build --constraint requirements/test.txt --extra build

@@ -23,12 +23,15 @@ from typing import Any
 from penstock.kernel.settings import (
     AdmissionSettings,
     AuditSettings,
+    AuthSettings,
+    OtelSettings,
     PriceSettings,
     ProviderSettings,
     ResilienceSettings,
     ServerSettings,
     Settings,
     StoreSettings,
+    TraceSettings,
 )
 from penstock.mechanisms.tenancy import KeyDoc
 from penstock.simulator.server import RunningSimulator, SimulatorOptions, run_simulator
@@ -133,6 +136,9 @@ def settings(
         admission=AdmissionSettings(**sections.get("admission", {})),
         resilience=ResilienceSettings(**sections.get("resilience", {})),
         audit=AuditSettings(**sections.get("audit", {})),
+        traces=TraceSettings(**sections.get("traces", {})),
+        auth=AuthSettings(**sections.get("auth", {})),
+        otel=OtelSettings(**sections.get("otel", {})),
         providers=(provider,),
         prices=(price,),
         discover=False,

@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -49,9 +50,9 @@ FULL = Plan(seconds=5, rounds=3, paced_rounds=3, warm_s=2, quiet_limit_s=60.0)
 QUICK = Plan(seconds=2, rounds=1, paced_rounds=1, warm_s=1, quiet_limit_s=0.0)
 
 
-def run(plan: Plan, only: Sequence[str] = ()) -> dict[str, object]:
+def run(plan: Plan, only: Sequence[str] = (), targets: Sequence[type[Target]] = TARGETS) -> dict[str, Any]:
     """Measure, sum up, and return everything as plain data (see `report` for the tables)."""
-    chosen = [target for target in TARGETS if not only or target.name in only or target.name == "direct"]
+    chosen = [target for target in targets if not only or target.name in only or target.name == "direct"]
     raw: dict[str, list[Round]] = {target.name: [] for target in chosen}
     failed: dict[str, str] = {}
     with UpstreamProcess().running() as upstream:
@@ -162,7 +163,7 @@ def _rss_mb(target: Target) -> float:
     return 0.0 if target.pid is None else meter.rss_mb(target.pid)
 
 
-def main(quick: bool, only: Sequence[str], path: Path | None) -> dict[str, object]:
+def main(quick: bool, only: Sequence[str], path: Path | None) -> dict[str, Any]:
     """Install what is missing, run, print the tables, write the result with every round of it."""
     load.install()
     result = run(QUICK if quick else FULL, only)

@@ -23,6 +23,7 @@ from penstock.adapters.records.sqlite import SqliteRecords
 from penstock.adapters.signals.embedded import EmbeddedSignals
 from penstock.adapters.state.embedded import EmbeddedState
 from penstock.adapters.stream.embedded import SegmentStream
+from penstock.adapters.traces.sqlite import SqliteTraces
 from penstock.dialects.openai_envelope import open_chat
 from penstock.dialects.openai_facts import read_reply_facts
 from penstock.gateway.admission import Seat, worst_nanos
@@ -38,9 +39,11 @@ from penstock.mechanisms.audit import AuditPipe
 from penstock.mechanisms.limits import Plan, Plans
 from penstock.mechanisms.price_data import PriceOverride, PriceOverrides
 from penstock.mechanisms.prices import PriceBook
-from penstock.mechanisms.scopes import scope_paths
+from penstock.mechanisms.recent import Recent
+from penstock.mechanisms.scopes import ScopeDoc, scope_paths
 from penstock.mechanisms.telemetry import Metrics
-from penstock.mechanisms.tenancy import COLLECTIONS, KeyDoc, ScopeDoc, Tenancy
+from penstock.mechanisms.tenancy import COLLECTIONS, KeyDoc, Tenancy
+from penstock.mechanisms.trace_feed import TraceFeed
 from penstock.ports.ledger import Attempt, Hold, Posting
 from tests.bench import payload
 from tests.bench.rungs import BUDGET_US, Rung, measure
@@ -70,15 +73,19 @@ class Parts:
 
 
 @asynccontextmanager
-async def prepared() -> AsyncIterator[Parts]:
-    """Open the embedded stores in a temporary folder, with one caller limited at every level."""
+async def prepared(*, seen: bool = False) -> AsyncIterator[Parts]:
+    """Open the embedded stores in a temporary folder, with one caller limited at every level; `seen` keeps traces."""
     clock = SystemClock()
     with tempfile.TemporaryDirectory(prefix="bench-steps-") as name:
         folder = Path(name)
         records = await SqliteRecords.open(folder / "records.sqlite", COLLECTIONS, clock)
         ledger = await SqliteLedger.open(folder / "ledger.sqlite", clock)
         stream = await SegmentStream.open(folder / "stream", clock)
-        audit = AuditPipe(stream, clock, listeners=[Metrics()], capacity=100_000)
+        traces = await SqliteTraces.open(folder / "traces.sqlite")
+        feed = TraceFeed(traces, clock)
+        looking = [feed, Recent(clock)] if seen else []
+        audit = AuditPipe(stream, clock, listeners=[Metrics(), *looking], capacity=100_000)
+        feed.start()
         audit.start()
         try:
             tenancy = Tenancy(records, EmbeddedSignals(), clock, b"p" * 32)
@@ -94,6 +101,8 @@ async def prepared() -> AsyncIterator[Parts]:
                         ledger, audit, clock)  # fmt: skip
         finally:
             await audit.close()
+            await feed.close()
+            await traces.close()
             await stream.close()
             await ledger.close()
             await records.close()
@@ -106,10 +115,10 @@ def _table() -> RouteTable:
     return RouteTable(endpoints, (), book, int(time.time()) // 86_400)
 
 
-def rungs() -> list[Rung]:
-    """Measure every step but `net`, which is a target of its own."""
+def rungs(*, seen: bool = False) -> list[Rung]:
+    """Measure every step but `net`, which is a target of its own; `seen` as in a deployment that keeps traces."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        shared = runner.run(_shared())
+        shared = runner.run(_shared(seen=seen))
     return [*_alone(), *shared]
 
 
@@ -153,9 +162,9 @@ def _alone() -> list[Rung]:
     return measure([(names[1], parse), (names[2], limits), (names[3], route), (names[6], usage)])
 
 
-async def _shared() -> list[Rung]:
+async def _shared(*, seen: bool) -> list[Rung]:
     """The steps that go on elsewhere: process CPU over `CONCURRENT` operations at a time."""
-    async with prepared() as path:
+    async with prepared(seen=seen) as path:
         names = list(BUDGET_US)
         return [
             Rung(names[4], await _process_us(path, _money), BUDGET_US[names[4]]),

@@ -10,7 +10,19 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Final
 
-from penstock.contracts import blobs, cache, ledger, providers, records, secrets, signals, state, stream
+from penstock.contracts import (
+    blobs,
+    cache,
+    ledger,
+    providers,
+    records,
+    secrets,
+    signals,
+    spans,
+    state,
+    stream,
+    traces,
+)
 from penstock.contracts.case import Case, Contract, NotTried
 
 ADAPTERS: Final[dict[str, tuple[Contract, ...]]] = {
@@ -26,9 +38,12 @@ ADAPTERS: Final[dict[str, tuple[Contract, ...]]] = {
     "secrets/embedded": (secrets.CASES,),
     "signals/embedded": (signals.CASES,),
     "signals/redis": (signals.CASES,),
+    "spans/otlp": (spans.CASES,),
     "state/embedded": (state.CASES,),
     "state/redis": (state.CASES,),
     "stream/embedded": (stream.CASES,),
+    "traces/sqlite": (traces.CASES,),
+    "traces/postgres": (traces.CASES,),
 }
 """Every adapter that a suite puts to its contract, and the contracts that it is put to."""
 

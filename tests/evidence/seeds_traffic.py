@@ -64,8 +64,8 @@ PROVIDER_SEEDS = (
         "a fresh connection is retried",
         "only a connection that was kept too long is replaced unseen; nothing is sent twice",
         "net/client.py",
-        "if not response.status and reused and response.is_reset:",
-        "if not response.status and response.is_reset:",
+        "if not response.status and reused and again and response.is_reset:",
+        "if not response.status and again and response.is_reset:",
         ("tests/unit/net/test_client.py", "tests/unit/net/test_client_failures.py"),
     ),
 )

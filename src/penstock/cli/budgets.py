@@ -20,7 +20,7 @@ def show(
     server: Server = HERE,
 ) -> None:
     """List every budget of an organisation, the fullest first."""
-    found = sorted(server.ask(lambda client: client.budgets(org)), key=_room_left)
+    found = sorted(server.ask(lambda client: client.budgets.list(org)), key=_room_left)
     columns = ("account", "window", ">limit", ">spent", ">held", ">room", ">used", "")
     rows = [
         (

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from rich.text import Text
-
 from penstock.cli.main import app
-from penstock.cli.output import PEOPLE, Output
+from penstock.cli.output import PEOPLE, Output, verbatim
 
 
 def completion(shell: Literal["bash", "zsh", "fish"] = "bash", *, output: Output = PEOPLE) -> None:
@@ -19,4 +17,4 @@ def completion(shell: Literal["bash", "zsh", "fish"] = "bash", *, output: Output
         Which one. For bash: `penstock completion bash > ~/.local/share/bash-completion/completions/penstock`.
     """
     script = app.generate_completion(prog_name="penstock", shell=shell)
-    output.show({"shell": shell, "script": script}, Text(script))
+    output.show({"shell": shell, "script": script}, verbatim(script))

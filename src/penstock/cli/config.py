@@ -6,10 +6,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 from cyclopts import App
-from rich.text import Text
 
 from penstock.cli.deployment import DEFAULTS, Deployment
-from penstock.cli.output import table
+from penstock.cli.output import line, table
 from penstock.wiring import safety
 
 Value: TypeAlias = "dict[str, Value] | list[Value] | str | int | float | bool | None"
@@ -31,7 +30,7 @@ def check(*, workers: int = 1, deployment: Deployment = DEFAULTS) -> None:
     safety.check(settings, workers=workers, admin_key=deployment.environment().get("PENSTOCK_ADMIN_KEY", ""))
     file = deployment.file()
     source = "the defaults" if file is None else str(file)
-    deployment.show({"sound": True, "file": None if file is None else str(file)}, Text(f"{source}: sound"))
+    deployment.show({"sound": True, "file": None if file is None else str(file)}, line(f"{source}: sound"))
 
 
 @config.command

@@ -8,10 +8,9 @@ import sys
 import uvloop
 from rich.console import Console
 from rich.status import Status
-from rich.text import Text
 
 from penstock.cli.deployment import DEFAULTS, Deployment
-from penstock.cli.output import table
+from penstock.cli.output import line, table
 from penstock.wiring.doctor import Finding, examine
 
 
@@ -36,7 +35,7 @@ def doctor(*, deployment: Deployment = DEFAULTS) -> int:
         found = runner.run(all_of())
     rows = [(each.what, "ok" if each.well else "FAILED", each.told) for each in found]
     people = table(("what", "", "found"), rows, empty="Nothing was looked at.")
-    deployment.show(found, people, Text(_total(found)))
+    deployment.show(found, people, line(_total(found)))
     return 0 if all(each.well for each in found) else 1
 
 

@@ -7,10 +7,9 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 from cyclopts import App, Parameter
-from rich.text import Text
 
 from penstock.cli.limits import NONE, Limits, nanos
-from penstock.cli.output import PEOPLE, Output, facts, table, when
+from penstock.cli.output import PEOPLE, Output, facts, line, table, when
 from penstock.cli.server import HERE, Server
 from penstock.sdk.replies import Key, KeyRequest, MadeKey
 from penstock.wiring.owner import mint
@@ -92,13 +91,13 @@ def create(
         expires_in_s=expires_days * DAY_S,
         end_users=whose.end_users,
     )
-    _show_made(server.ask(lambda client: client.create_key(request)), server)
+    _show_made(server.ask(lambda client: client.keys.create(request)), server)
 
 
 @keys.command(name="list")
 def show(*, org: Org = "", server: Server = HERE) -> None:
     """List the keys of an organisation, without their tokens."""
-    found = server.ask(lambda client: client.keys(org))
+    found = server.ask(lambda client: client.keys.list(org))
     columns = ("id", "name", "role", "team", "project", "user", "made", "state")
     rows = [(k.id, k.name, k.role, k.team, k.project, k.user, when(k.created_s), _state(k)) for k in found]
     server.show(found, table(columns, rows, empty="There is no key yet."))
@@ -113,8 +112,8 @@ def revoke(key_id: str, *, server: Server = HERE) -> None:
     key_id
         The 12 characters after `pen-`.
     """
-    key = server.ask(lambda client: client.revoke_key(key_id))
-    server.show(key, Text(f"revoked {key.id} ({key.name or 'no name'}) at {when(key.revoked_s)}"))
+    key = server.ask(lambda client: client.keys.revoke(key_id))
+    server.show(key, line(f"revoked {key.id} ({key.name or 'no name'}) at {when(key.revoked_s)}"))
 
 
 @keys.command
@@ -128,14 +127,14 @@ def rotate(key_id: str, *, overlap_s: int = 3600, server: Server = HERE) -> None
     overlap_s
         Seconds that the old key goes on.
     """
-    _show_made(server.ask(lambda client: client.rotate_key(key_id, overlap_s=overlap_s)), server)
+    _show_made(server.ask(lambda client: client.keys.rotate(key_id, overlap_s=overlap_s)), server)
 
 
 @keys.command(name="mint")
 def mint_key(*, output: Output = PEOPLE) -> None:
     """Print a strong token for PENSTOCK_ADMIN_KEY. Nothing is stored and no server is asked."""
     token = mint()
-    output.show({"token": token}, Text(token))
+    output.show({"token": token}, line(token))
 
 
 def _show_made(made: MadeKey, server: Server) -> None:
@@ -148,8 +147,8 @@ def _show_made(made: MadeKey, server: Server) -> None:
                 ("expires", when(made.key.expires_s, never="never")),
             )
         ),
-        Text("token, shown only now:"),
-        Text(made.token),
+        line("token, shown only now:"),
+        line(made.token),
     )
 
 

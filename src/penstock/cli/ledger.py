@@ -8,10 +8,9 @@ from typing import Annotated
 import msgspec
 import uvloop
 from cyclopts import App, Parameter
-from rich.text import Text
 
 from penstock.cli.deployment import DEFAULTS, Deployment
-from penstock.cli.output import dollars, facts
+from penstock.cli.output import dollars, facts, line
 from penstock.cli.server import HERE, Server
 from penstock.ports.ledger import Verdict
 from penstock.sdk.replies import LedgerReport
@@ -34,7 +33,7 @@ def verify(
     offline
         Read the ledger's own store instead of asking a server; also while one runs.
     """
-    report = _offline(deployment) if offline else server.ask(lambda client: client.verify_ledger())
+    report = _offline(deployment) if offline else server.ask(lambda client: client.ledger.verify())
     lines = [
         facts(
             (
@@ -45,8 +44,8 @@ def verify(
                 *((f"head of {writer}", head) for writer, head in report.heads.items()),
             )
         ),
-        Text("The books are whole." if report.whole else f"{len(report.problems)} problems:"),
-        *(Text(f"  {problem}") for problem in report.problems),
+        line("The books are whole." if report.whole else f"{len(report.problems)} problems:"),
+        *(line(f"  {problem}") for problem in report.problems),
     ]
     server.show(report, *lines)
     return 0 if report.whole else 1

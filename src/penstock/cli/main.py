@@ -7,6 +7,9 @@ shown a traceback, and no message holds a secret.
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,11 +43,18 @@ COMMANDS: Final = (
         RUN,
         "Serve until SIGTERM, then drain. With several workers, SIGHUP replaces them one at a time.",
     ),
-    ("status", MANAGE, "See how a running server is: dependencies, providers, breakers, requests under way."),
+    (
+        "status",
+        MANAGE,
+        "See how a running server is: what breaks first, latency, errors, spending, dependencies, providers.",
+    ),
+    ("requests", MANAGE, "See requests: as they end, those of the past, one from inside."),
     ("keys", MANAGE, "Make, list, revoke and rotate keys."),
     ("teams", MANAGE, "Set and list the limits and budgets of organisations, teams, projects and users."),
+    ("people", MANAGE, "List and invite those who sign in, make links, disable and enable."),
+    ("changes", MANAGE, "See who changed what, with what was before and after."),
     ("budgets", MANAGE, "See what every budget has left."),
-    ("usage", MANAGE, "See what was spent, by day or by level."),
+    ("usage", MANAGE, "See what was spent, by day or by level, or by anything that a request is."),
     ("prices", MANAGE, "See what a token costs here, today."),
     ("ledger", MANAGE, "Check that the books are whole."),
     (
@@ -66,23 +76,37 @@ for name, group, text in COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (the process's own by default) and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a terminal that knows no such letter is no bug of ours
     words = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in words
     try:
         code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
     except PenstockError as error:
         return complain(error, as_json=as_json)
     except CycloptsError as error:
         asked = Invalid(str(error), code="usage", remedy="See `penstock --help`.")
         return complain(asked, as_json=as_json)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of a pipe has seen enough; Python would complain at exit
+        _stop_writing()
         return 0
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # because people get one line and where it happened, never a traceback
         return complain(Broken(_told(error)), as_json=as_json)
     return code if isinstance(code, int) else 0
+
+
+def _stop_writing() -> None:
+    """Let go of a pipe whose reader has seen enough: Python would flush it at exit, and complain."""
+    with contextlib.suppress(OSError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
 
 
 def _told(error: Exception) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from cyclopts import App, Parameter
-from rich.text import Text
 
 from penstock.cli.deployment import DEFAULTS, Deployment
-from penstock.cli.output import dollars, facts, table
+from penstock.cli.output import dollars, facts, line, table
 from penstock.cli.server import HERE, Server
 from penstock.kernel.errors import Invalid, NotFound
 from penstock.sdk.replies import ModelPrice
@@ -25,7 +24,7 @@ def show_all(
     server: Server = HERE,
 ) -> None:
     """List the prices in force today, in dollars per million tokens."""
-    found = server.ask(lambda client: client.prices(provider, model))
+    found = server.ask(lambda client: client.prices.list(provider, model))
     columns = ("provider", "model", ">input", ">cached", ">output", ">window", "version")
     rows = [
         (p.provider, p.model, *_amounts(p), f"{p.context_window:,}" if p.context_window else "-", p.version)
@@ -48,7 +47,7 @@ def show(name: str, *, server: Server = HERE) -> None:
         raise Invalid(
             "A price is named PROVIDER/MODEL.", field="name", value=name, remedy="E.g. openai/gpt-4o."
         )
-    found = [p for p in server.ask(lambda client: client.prices(provider, model)) if p.model == model]
+    found = [p for p in server.ask(lambda client: client.prices.list(provider, model)) if p.model == model]
     if not found:
         raise NotFound(
             "There is no such price.", field="name", value=name, remedy="See `penstock prices list`."
@@ -80,7 +79,7 @@ def version(*, deployment: Deployment = DEFAULTS) -> None:
     settings = deployment.settings()
     book = price_book(settings, settings.providers)
     told = {"version": book.version, "source": book.source, "built": book.built.isoformat()}
-    deployment.show(told, Text(f"{book.version}  (from {book.source}, built {book.built:%Y-%m-%d})"))
+    deployment.show(told, line(f"{book.version}  (from {book.source}, built {book.built:%Y-%m-%d})"))
 
 
 def _amounts(price: ModelPrice) -> tuple[str, str, str]:

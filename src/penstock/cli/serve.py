@@ -49,9 +49,8 @@ def serve(
     safety.check(settings, workers=workers, admin_key=env.get(ADMIN_KEY, ""))
     listening = listen(settings.server.host, settings.server.port) if fd is None else inherited(fd)
     if workers == 1:
-        run(
-            settings, env, listening, control=None if control_fd is None else socket.socket(fileno=control_fd)
-        )
+        control = None if control_fd is None else socket.socket(fileno=control_fd)
+        run(settings, env, listening, control=control, file=deployment.file())
         return
     command = [
         sys.executable,

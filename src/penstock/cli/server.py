@@ -1,29 +1,31 @@
 """Which running server a management command talks to, and under which key.
 
-Promise: a key comes from a file or the environment, never from the command line, where every user of the machine
-could read it; a key file that others can read is refused.
+Promises: a key comes from a file or the environment, never from the command line, where every user of the machine
+could read it; a key file that others can read is refused; what is watched ends with Ctrl-C, and well.
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import stat
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from types import FrameType
+from typing import Annotated, Final, NoReturn, TypeVar
 
 import uvloop
 from cyclopts import Parameter
 
 from penstock.cli.output import Output
 from penstock.kernel.errors import Forbidden, Unauthenticated
-from penstock.sdk.management import ManagementClient
-from penstock.sdk.transport import HttpTransport
+from penstock.sdk.client import HERE as USUAL_URL
+from penstock.sdk.client import Client
 from penstock.wiring.owner import KEY_FILE
 from penstock.wiring.settings import environment
 
-USUAL_URL: Final = "http://127.0.0.1:8700"
 T = TypeVar("T")
 
 
@@ -40,18 +42,34 @@ class Server(Output):
         Parameter(help="File with an admin's or owner's key. Without it: PENSTOCK_KEY, else var/owner.key."),
     ] = None
 
-    def ask(self, work: Callable[[ManagementClient], Awaitable[T]]) -> T:
+    def ask(self, work: Callable[[Client], Awaitable[T]]) -> T:
         """Run `work` with a client of this server. Raises PenstockError."""
-        env = environment()
-        url = self.url or env.get("PENSTOCK_URL", "") or USUAL_URL
-        key = self._key(env)
+        url, key = self.address(), self._key(environment())
 
         async def asking() -> T:
-            async with ManagementClient(HttpTransport(url, key)) as client:
+            async with Client(url, key) as client:
                 return await work(client)
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(asking())
+
+    def address(self) -> str:
+        """Return the base URL of the server."""
+        return self.url or environment().get("PENSTOCK_URL", "") or USUAL_URL
+
+    def watch(self, work: Callable[[Client], Awaitable[None]]) -> int:
+        """Run `work`, which has no end of its own, until Ctrl-C; that is how one ends it, so it returns 0.
+
+        On SIGTERM the terminal is put in order too, and the process ends with 128 + 15. Raises PenstockError.
+        """
+        before = signal.signal(signal.SIGTERM, _end)
+        try:
+            self.ask(work)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        return 0
 
     def _key(self, env: dict[str, str]) -> str:
         if self.key_file is None and env.get("PENSTOCK_KEY"):
@@ -80,6 +98,10 @@ def read_key(path: Path) -> str:
             remedy=f"Run: chmod 600 {path}",
         )
     return text
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
 
 
 HERE: Final = Server()

@@ -6,13 +6,12 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 from rich.console import RenderableType
-from rich.text import Text
 
 from penstock.cli.limits import NO_USER, NONE, Limits, UserLimits
-from penstock.cli.output import dollars, table
+from penstock.cli.output import dollars, line, table
 from penstock.cli.server import HERE, Server
 from penstock.kernel.context import Cap, Rate
-from penstock.sdk.management import ManagementClient
+from penstock.sdk.client import Client
 from penstock.sdk.replies import ScopeLimits, ScopeRequest
 
 teams = App(
@@ -57,8 +56,8 @@ def put(
         user_caps=users.caps(),
         **above,
     )
-    made = server.ask(lambda client: client.put_scope(request))
-    server.show(made, Text(made.path), _table([made]))
+    made = server.ask(lambda client: client.scopes.put(request))
+    server.show(made, line(made.path), _table([made]))
 
 
 @teams.command(name="list")
@@ -78,9 +77,9 @@ def show(
         Organisation; your key's own by default.
     """
 
-    async def collect(client: ManagementClient) -> list[ScopeLimits]:
+    async def collect(client: Client) -> list[ScopeLimits]:
         wanted = LEVELS if level is None else (level,)
-        return [scope for each in wanted for scope in await client.scopes(each, org)]
+        return [scope for each in wanted for scope in await client.scopes.list(each, org)]
 
     found = server.ask(collect)
     server.show(found, _table(found))

@@ -1,7 +1,8 @@
 """`penstock up`: the first start, and every later one, on a machine of one's own.
 
 Promises: it works with no account anywhere; the owner's key goes into a file that only its owner can read, the first
-caller's key is shown once; a second start finds both and says where they are.
+caller's key is shown once; a second start finds both and says where they are; while no person is an owner, each start
+shows a new one-time link that makes whoever opens it one, and nothing logs it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Penstock serves on {url}
 
   owner's key   {owner_file}   (mode 0600; `penstock keys`, `teams`, `usage` … find it there)
   first key     {caller}
-
+{link}
   providers     {providers}
 {unpriced}
 Try it:
@@ -49,15 +50,23 @@ environment (OPENAI_API_KEY …) or start Ollama or vLLM on its usual port, and 
 
 Ctrl-C drains and stops.
 """
+LINK = """
+Sign in to the console, as its first owner, by this link (it works once, for three days):
+
+  {link}
+"""
 ELSEWHERE = "made before; `penstock keys create` makes another"
 
 
 class Welcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What a start tells, for programs. `caller_token` is there on the very first start only."""
+    """What a start tells, for programs. `caller_token` is there on the very first start only, `owner_link` while no
+    person is an owner.
+    """
 
     url: str
     owner_key_file: str
     caller_token: str
+    owner_link: str
     providers: dict[str, int]
     unpriced: int
     model: str = MODEL
@@ -82,20 +91,23 @@ def up(
 
     async def greet(platform: Platform) -> None:
         keys = await first_keys(platform.tenancy, Path(settings.store.data))
-        told = welcome(platform, keys)
+        told = welcome(platform, keys, await platform.people.owner_link())
         text = msgspec.json.encode(told).decode() + "\n" if deployment.json else for_people(told)
         sys.stdout.write(text)
         sys.stdout.flush()
 
-    run(settings, env, listening, greet=greet)
+    run(settings, env, listening, greet=greet, file=deployment.file())
 
 
-def welcome(platform: Platform, keys: FirstKeys) -> Welcome:
+def welcome(platform: Platform, keys: FirstKeys, link_token: str | None) -> Welcome:
     """Return what is to be told."""
     server = platform.settings.server
     host = f"[{server.host}]" if ":" in server.host else server.host
+    url = f"{'https' if server.tls_cert else 'http'}://{host}:{platform.port}"
+    console = next(iter(platform.settings.auth.console_urls), url).rstrip("/")
     return Welcome(
-        url=f"{'https' if server.tls_cert else 'http'}://{host}:{platform.port}",
+        url=url,
+        owner_link=f"{console}/console/link?token={link_token}" if link_token else "",
         owner_key_file=str(keys.owner_file),
         caller_token=keys.caller_token,
         providers={name: len(each.models) for name, each in platform.catalogue.providers().items()},
@@ -118,6 +130,7 @@ def for_people(told: Welcome) -> str:
         owner_file=told.owner_key_file,
         caller=f"{told.caller_token}   (shown only now)" if told.caller_token else ELSEWHERE,
         key=told.caller_token or "YOUR-KEY",
+        link=LINK.format(link=told.owner_link) if told.owner_link else "",
         providers=", ".join(providers),
         unpriced=unpriced,
         model=told.model,

@@ -2,9 +2,9 @@
 pages.
 
 Promises: the application sees a request that the server's own checks and the route's policy have already
-passed; its caller's principal is in ``scope["state"]["principal"]``; a reply streams with the client's
-back-pressure and carries `x-request-id`; a client that leaves is told as `http.disconnect`; an application
-that fails is answered for with a 500, or cut if its reply had begun.
+passed; ``scope["state"]`` holds its `principal`, its `caller` (who acts: edge/caller) and its `request_id`, which the
+reply carries as `x-request-id`; a reply streams with the client's back-pressure; a client that leaves is told as
+`http.disconnect`; an application that fails is answered for with a 500, or cut if its reply had begun.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
-from penstock.edge.errors import request_id
+from penstock.edge.caller import Caller
 from penstock.kernel.context import Principal
 from penstock.kernel.errors import Broken, Cancelled
+from penstock.kernel.ids import new_id
 from penstock.net.request import Request
 from penstock.net.responder import Responder
 
@@ -24,23 +25,34 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[Message, Receive, Send], Awaitable[None]]
+Identify = Callable[[Request, Principal, str], Awaitable[Caller]]
+"""Tells who acts, of a request, the principal admitted and the request's id: `Authenticator.caller`."""
 
 # The server writes these itself.
 _OURS = frozenset({b"content-length", b"transfer-encoding", b"connection", b"date"})
 
 
+async def unnamed(request: Request, principal: Principal, request_id: str) -> Caller:
+    """Return a caller of whom only the principal is known."""
+    kind = "key" if principal.key_id else "anyone"
+    return Caller(principal=principal, kind=kind, request_id=request_id, peer=request.peer)
+
+
 class AsgiBridge:
     """Serves an ASGI application behind our own server."""
 
-    __slots__ = ("_app",)
+    __slots__ = ("_app", "_identify")
 
-    def __init__(self, app: AsgiApp) -> None:
-        """Serve `app`."""
+    def __init__(self, app: AsgiApp, identify: Identify = unnamed) -> None:
+        """Serve `app`, whose callers `identify` tells."""
         self._app = app
+        self._identify = identify
 
     async def serve(self, request: Request, responder: Responder, principal: Principal) -> None:
         """Serve one request through the application."""
-        exchange = _Exchange(request, responder)
+        request_id = new_id("req_")
+        caller = await self._identify(request, principal, request_id)
+        exchange = _Exchange(request, responder, request_id)
         scope: Message = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -54,7 +66,7 @@ class AsgiBridge:
             "headers": request.headers,
             "client": (request.peer, 0),
             "server": None,
-            "state": {"principal": principal},
+            "state": {"principal": caller.principal, "caller": caller, "request_id": request_id},
         }
         await self._app(scope, exchange.receive, exchange.send)
         exchange.end()
@@ -63,10 +75,11 @@ class AsgiBridge:
 class _Exchange:
     """One request as ASGI's two callables see it."""
 
-    __slots__ = ("_body_given", "_done", "_headers", "_parts", "_request", "_responder", "_status")
+    __slots__ = ("_body_given", "_done", "_headers", "_id", "_parts", "_request", "_responder", "_status")
 
-    def __init__(self, request: Request, responder: Responder) -> None:
+    def __init__(self, request: Request, responder: Responder, request_id: str) -> None:
         self._request = request
+        self._id = b"x-request-id: %b\r\n" % request_id.encode()
         self._responder = responder
         self._body_given = False
         self._status = 0
@@ -90,7 +103,7 @@ class _Exchange:
                 for name, value in message.get("headers", ())
                 if name not in _OURS
             ]
-            self._headers = b"".join((*lines, request_id()))
+            self._headers = b"".join((*lines, self._id))
             return
         if message["type"] != "http.response.body":
             raise Broken(f"An application sent {message['type']!r}.")

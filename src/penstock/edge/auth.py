@@ -1,41 +1,124 @@
 """From an `Authorization` header to a `Principal`.
 
-Promises: the scheme is `Bearer` (RFC 6750 §2.1); a known key costs one keyed digest and no await; an unknown one is
-looked up once and its refusal remembered briefly; the token appears in no error, log or trace.
+    pen-…    a key            mechanisms/tenancy
+    pens-…   a person         mechanisms/sessions
+    eyJ…     a machine's JWT  edge/machines, when an issuer is configured
+
+Promises: the scheme is `Bearer` (RFC 6750 §2.1); a token's start alone decides who is asked about it; whoever is known
+costs one keyed digest and no await; the policy of the route is met or the request refused; the token appears in no
+error, log or trace.
 """
 
 from __future__ import annotations
 
+from typing import Protocol
+
+from penstock.edge.caller import ANYONE, Caller
 from penstock.edge.routes import Policy
 from penstock.kernel.context import Principal
 from penstock.kernel.errors import Forbidden, Unauthenticated
+from penstock.mechanisms.roles import Action, Role, may
+from penstock.mechanisms.sessions import TOKEN_START as SESSION_START
+from penstock.mechanisms.sessions import Sessions
+from penstock.mechanisms.tenancy import TOKEN_START as KEY_START
 from penstock.mechanisms.tenancy import Tenancy
 from penstock.net.request import Request
 
-ADMIN_ROLES = frozenset({"admin", "owner"})
-ANYONE = Principal(key_id="", org="", team="", project="", user="", role="anyone")
+JWT_START = b"eyJ"
+"""How the base64url of `{"` begins: every JWT's header does."""
+_NEEDS = {
+    Policy.CALLER: Action.USE_MODELS,
+    Policy.METRICS: Action.READ_METRICS,
+    Policy.STATUS: Action.READ_STATUS,
+    Policy.ADMIN: Action.READ_SETTINGS,
+}
+# The table of roles turned over once, so that the check of each request is one look-up.
+_ADMITS = {
+    policy: frozenset(str(each) for each in Role if may(each, action)) for policy, action in _NEEDS.items()
+}
+# Of the hot path by name: to look a member of an enumeration up, and to hash it, costs more than all the rest.
+_CALLER, _PUBLIC, _DECLARED = Policy.CALLER, Policy.PUBLIC, Policy.DECLARED
+_CALLERS = _ADMITS[_CALLER]
+
+
+class Machines(Protocol):
+    """Who knows the tokens of machines."""
+
+    def known(self, token: bytes) -> Principal | None:
+        """Return the caller if the token was verified before and still holds; None asks for `principal`."""
+        ...
+
+    async def principal(self, token: bytes) -> Principal:
+        """Return the caller behind a token; raise Unauthenticated."""
+        ...
 
 
 class Authenticator:
     """Decides who is calling and whether the route's policy admits them."""
 
-    __slots__ = ("_tenancy",)
+    __slots__ = ("_machines", "_sessions", "_tenancy")
 
-    def __init__(self, tenancy: Tenancy) -> None:
-        """Look keys up in `tenancy`."""
+    def __init__(
+        self, tenancy: Tenancy, sessions: Sessions | None = None, machines: Machines | None = None
+    ) -> None:
+        """Look keys up in `tenancy`, people in `sessions`, machines in `machines`; None knows nobody."""
         self._tenancy = tenancy
+        self._sessions = sessions
+        self._machines = machines
 
     async def principal(self, request: Request, policy: Policy) -> Principal:
         """Return the caller, or raise Unauthenticated / Forbidden."""
-        if policy is Policy.PUBLIC:
+        if policy is _PUBLIC or (policy is _DECLARED and request.header(b"authorization") is None):
             return ANYONE
         token = bearer(request)
-        principal = self._tenancy.known(token) or await self._tenancy.principal(token)
-        if policy is Policy.ADMIN and principal.role not in ADMIN_ROLES:
+        if token[:4] == KEY_START:
+            principal = self._tenancy.known(token) or await self._tenancy.principal(token)
+        else:
+            principal = await self._stranger(token)
+        if policy is _CALLER and principal.role in _CALLERS:
+            return principal
+        if policy is not _DECLARED and principal.role not in _ADMITS[policy]:
             raise Forbidden(
-                "This needs a key with the role admin or owner.", field="role", value=principal.role
+                f"Your role may not {_NEEDS[policy]}.",
+                field="role",
+                value=principal.role,
+                limit=", ".join(sorted(_ADMITS[policy])),
             )
         return principal
+
+    async def caller(self, request: Request, principal: Principal, request_id: str) -> Caller:
+        """Return who acts, for an application behind the bridge; `principal` is what this admitted."""
+        if principal is ANYONE:
+            return Caller(principal=principal, request_id=request_id, peer=request.peer)
+        token = bearer(request)
+        if self._sessions is not None and token.startswith(SESSION_START):
+            visit = self._sessions.known(token) or await self._sessions.visit(token)
+            return Caller(
+                principal=visit.principal,
+                kind="person",
+                name=visit.person.name,
+                request_id=request_id,
+                peer=request.peer,
+                visit=visit,
+                token=token,
+            )
+        is_key = token.startswith(KEY_START)
+        return Caller(
+            principal=principal,
+            kind="key" if is_key else "machine",
+            name=self._tenancy.key_name(principal.key_id) if is_key else principal.user,
+            request_id=request_id,
+            peer=request.peer,
+        )
+
+    async def _stranger(self, token: bytes) -> Principal:
+        """Return the caller behind a token that is not a key's."""
+        if self._sessions is not None and token.startswith(SESSION_START):
+            visit = self._sessions.known(token) or await self._sessions.visit(token)
+            return visit.principal
+        if self._machines is not None and token.startswith(JWT_START):
+            return self._machines.known(token) or await self._machines.principal(token)
+        return await self._tenancy.principal(token)  # which says what a key looks like
 
 
 def bearer(request: Request) -> bytes:

@@ -21,11 +21,16 @@ Serve = Callable[[Request, Responder, Principal], Coroutine[Any, Any, None]]
 
 
 class Policy(Enum):
-    """Who may call a route."""
+    """Who may call a route. Which role that is, mechanisms/roles says."""
 
     PUBLIC = "anyone"
-    CALLER = "any valid key"
-    ADMIN = "a key with the role admin or owner"
+    CALLER = "whoever may use models"
+    METRICS = "whoever may read metrics"
+    STATUS = "whoever may read the status"
+    ADMIN = "whoever may read the settings"
+    DECLARED = (
+        "whoever the application behind admits: each of its routes declares an action, or that it is public"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from penstock.kernel.clock import Clock
 from penstock.kernel.context import Principal, RequestContext
 from penstock.kernel.errors import Overloaded, PenstockError
 from penstock.kernel.ids import new_id
+from penstock.kernel.trace_context import NO_TRACE, TraceParent, read_traceparent
 from penstock.net.request import Request
 from penstock.net.responder import Responder
 
@@ -61,6 +62,9 @@ class OpenAiFace:
             received_ns=request.received_ns,
             feature=_feature(request),
         )
+        trace = request.header(b"traceparent")
+        if trace is not None:
+            context.trace_id, context.parent_span, context.parent_sampled = _trace(request, trace)
         key = request.header(b"idempotency-key")
         task = responder.task
         if task is not None:
@@ -107,3 +111,10 @@ def _feature(request: Request) -> str:
     """
     raw = request.header(b"x-penstock-feature")
     return "" if raw is None else raw[:64].decode("ascii", "replace")
+
+
+def _trace(request: Request, value: bytes) -> TraceParent:
+    """Return where the request belongs in its caller's trace; several headers that could differ name no place."""
+    if sum(name == b"traceparent" for name, _ in request.headers) > 1:
+        return NO_TRACE
+    return read_traceparent(value)

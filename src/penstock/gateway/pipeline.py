@@ -73,13 +73,15 @@ class Pipeline:
         targets = table.find(envelope.model).order(self._draws)
         if envelope.service_tier:
             targets = table.in_service(targets, envelope.service_tier)
+        story.routed()
         if envelope.user:
             context.principal = await self._tenancy.acting_for(context.principal, envelope.user)
         ask = asked(envelope, targets)
         seat = await self._admission.admit(context, ask, targets)
+        story.admitted()
         meter = Meter(self._ledger, self._admission, seat, ask)
         try:
-            target, answer = await self._call(context, ask, seat, meter, targets)
+            target, answer = await self._call(context, ask, seat, meter, targets, story)
             await self._relay.answer(context, meter, target, answer, client, story)
         finally:
             meter.settle()
@@ -87,7 +89,13 @@ class Pipeline:
             await meter.release()
 
     async def _call(
-        self, context: RequestContext, ask: Ask, seat: Seat, meter: Meter, targets: tuple[Target, ...]
+        self,
+        context: RequestContext,
+        ask: Ask,
+        seat: Seat,
+        meter: Meter,
+        targets: tuple[Target, ...],
+        story: Story,
     ) -> tuple[Target, Answer]:
         """Return the first good answer. Every attempt that may have cost money is on the meter when this ends."""
         envelope = ask.envelope
@@ -107,12 +115,14 @@ class Pipeline:
                 timers=target.within(self._resilience.left_s(context.deadline_s)),
             )
             trying, under_way = target, True
+            story.calling(target)
             return attempt(target, sent, keep_usage=envelope.include_usage)
 
         async def before_retry(target: Target, failure: ProviderFailure) -> bool:
             nonlocal under_way
             under_way = False
             meter.failed(target, failure)
+            story.called()
             missing_nanos = meter.spent_nanos + meter.worst_nanos(targets) - seat.held_nanos
             return missing_nanos <= 0 or await self._admission.top_up(seat, missing_nanos)
 

@@ -13,17 +13,20 @@ from penstock.gateway.routing import Target
 from penstock.kernel.clock import Clock
 from penstock.kernel.context import RequestContext
 from penstock.kernel.errors import PenstockError
-from penstock.kernel.events import RequestEvent
+from penstock.kernel.events import Call, RequestEvent
 from penstock.ports.providers import ProviderFailure
 
 NS_PER_MS = 1_000_000
+MS_PER_S = 1_000.0
 
 
 class Story:
-    """One request's facts. Times are milliseconds since its first byte arrived."""
+    """One request's facts. Marks are taken in seconds of the monotonic clock, and told as milliseconds since the first
+    byte.
+    """
 
-    __slots__ = ("_clock", "_context", "_envelope", "_error", "_finish", "_first_ns", "_meter", "_status", "_target",
-                 "_tool_calls")  # fmt: skip
+    __slots__ = ("_admitted_s", "_began", "_clock", "_context", "_ended_s", "_envelope", "_error", "_finish",
+                 "_first_s", "_meter", "_routed_s", "_status", "_target", "_tool_calls")  # fmt: skip
 
     def __init__(self, context: RequestContext, clock: Clock) -> None:
         """Begin with who asks."""
@@ -32,7 +35,9 @@ class Story:
         self._envelope: ChatEnvelope | None = None
         self._target: Target | None = None
         self._meter: Meter | None = None
-        self._first_ns = 0
+        self._routed_s = self._admitted_s = self._first_s = 0.0
+        self._began: list[tuple[Target, float]] = []
+        self._ended_s: list[float] = []
         self._finish = ""
         self._tool_calls = 0
         self._status = 200
@@ -43,6 +48,22 @@ class Story:
         self._envelope = envelope
         return envelope
 
+    def routed(self) -> None:
+        """Note that the request is understood and its back ends are chosen."""
+        self._routed_s = self._clock.monotonic_s()
+
+    def admitted(self) -> None:
+        """Note that limits are taken and money is held."""
+        self._admitted_s = self._clock.monotonic_s()
+
+    def calling(self, target: Target) -> None:
+        """Note that a call to a back end begins."""
+        self._began.append((target, self._clock.monotonic_s()))
+
+    def called(self) -> None:
+        """Note that the call under way has ended without an answer, and another may follow."""
+        self._ended_s.append(self._clock.monotonic_s())
+
     @property
     def attempts(self) -> int:
         """Return how many calls to vendors were made."""
@@ -51,7 +72,7 @@ class Story:
     def first_token(self, target: Target) -> None:
         """Note that the answer begins, and whose it is."""
         self._target = target
-        self._first_ns = self._now_ns()
+        self._first_s = self._clock.monotonic_s()
 
     def finished(self, finish: str, tool_calls: int) -> None:
         """Note why the answer ended."""
@@ -59,8 +80,9 @@ class Story:
         self._tool_calls = tool_calls
 
     def settled(self, meter: Meter) -> None:
-        """Note what it cost."""
+        """Note what it cost; the last call has ended."""
         self._meter = meter
+        self._ended_s.append(self._clock.monotonic_s())
 
     def failed(self, error: BaseException) -> None:
         """Note what went wrong."""
@@ -73,15 +95,32 @@ class Story:
         else:
             self._status, self._error = 500, "internal_error"
 
-    def _now_ns(self) -> int:
-        return int(self._clock.monotonic_s() * 1_000_000_000)
+    def _calls(self, meter: Meter, from_ms: float) -> tuple[Call, ...]:
+        """Tell of each call: when it was, and what the meter says became of it."""
+        return tuple(
+            [
+                Call(
+                    target.provider.name,
+                    target.model,
+                    began_s * MS_PER_S - from_ms,
+                    ended_s * MS_PER_S - from_ms,
+                    attempt.outcome,
+                    attempt.cost_nanos,
+                    attempt.input_tokens,
+                    attempt.output_tokens,
+                )
+                for (target, began_s), ended_s, attempt in zip(
+                    self._began, self._ended_s, meter.attempts, strict=False
+                )
+            ]
+        )
 
     def event(self) -> RequestEvent:
         """Tell the story."""
         context, envelope, meter, target = self._context, self._envelope, self._meter, self._target
         principal = context.principal
         usage = meter.usage if meter is not None else None
-        received = context.received_ns
+        from_ms = context.received_ns / NS_PER_MS
         return RequestEvent(
             request_id=context.request_id,
             at_s=self._clock.wall_s(),
@@ -111,6 +150,12 @@ class Story:
             estimated=meter.is_estimate if meter else False,
             attempts=self.attempts,
             tools_called=self._tool_calls,
-            latency_ms=(self._now_ns() - received) / NS_PER_MS,
-            first_token_ms=(self._first_ns - received) / NS_PER_MS if self._first_ns else 0.0,
+            calls=self._calls(meter, from_ms) if meter else (),
+            trace_id=context.trace_id,
+            parent_span=context.parent_span,
+            parent_sampled=context.parent_sampled,
+            routed_ms=self._routed_s * MS_PER_S - from_ms if self._routed_s else 0.0,
+            admitted_ms=self._admitted_s * MS_PER_S - from_ms if self._admitted_s else 0.0,
+            first_token_ms=self._first_s * MS_PER_S - from_ms if self._first_s else 0.0,
+            latency_ms=self._clock.monotonic_s() * MS_PER_S - from_ms,
         )

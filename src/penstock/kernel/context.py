@@ -62,10 +62,21 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 class RequestContext:
     """What one request carries from socket to settlement. Mutable on purpose: rungs note what they decided.
 
-    `deadline_s` is on the monotonic clock. `route` is the explanation returned in ``x-penstock-route``.
+    `deadline_s` is on the monotonic clock. `route` is the explanation returned in ``x-penstock-route``. `trace_id` and
+    `parent_span` are the caller's own (kernel/trace_context), "" when it named none; `parent_sampled` is its decision.
     """
 
-    __slots__ = ("deadline_s", "feature", "principal", "received_ns", "request_id", "route")
+    __slots__ = (
+        "deadline_s",
+        "feature",
+        "parent_sampled",
+        "parent_span",
+        "principal",
+        "received_ns",
+        "request_id",
+        "route",
+        "trace_id",
+    )
 
     def __init__(
         self, request_id: str, principal: Principal, *, deadline_s: float, received_ns: int, feature: str = ""
@@ -77,3 +88,6 @@ class RequestContext:
         self.received_ns = received_ns
         self.feature = feature
         self.route = ""
+        self.trace_id = ""
+        self.parent_span = ""
+        self.parent_sampled: bool | None = None

@@ -34,7 +34,8 @@ class RequestEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_def
     provider did not say what was used. Times: `at_s` is wall time at the end; the others are milliseconds since the
     first byte arrived, 0 when it never came to that: `routed_ms` (parsed, back ends chosen), `admitted_ms` (limits
     taken, money held), `first_token_ms`, `latency_ms` (the end). Where it belongs: `trace_id` (32 hexadecimal digits)
-    and `parent_span` (16) as the caller named them in `traceparent` (W3C Trace Context), "" when it did not.
+    and `parent_span` (16) as the caller named them in `traceparent` (W3C Trace Context), "" when it did not;
+    `parent_sampled` whether the caller sends its part of that trace to a collector.
     """
 
     request_id: str
@@ -76,3 +77,21 @@ class RequestEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_def
     flags: tuple[str, ...] = ()
     trace_id: str = ""
     parent_span: str = ""
+    parent_sampled: bool | None = None
+
+    @property
+    def outcome(self) -> str:
+        """Return "ok" (a status below 400), "refused" (4xx) or "failed" (everything else)."""
+        return outcome_of(self.status)
+
+    @property
+    def model_served(self) -> str:
+        """Return the model that answered, or the one asked for when none did."""
+        return self.model_used or self.model
+
+
+def outcome_of(status: int) -> str:
+    """Return what an HTTP status means for a request: "ok", "refused" or "failed"."""
+    if status < 400:
+        return "ok"
+    return "refused" if status < 500 else "failed"

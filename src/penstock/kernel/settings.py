@@ -175,6 +175,145 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     request_log: Annotated[bool, _doc("Write one structured log line per request.")] = False
 
 
+class TraceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is kept of requests, to look them up and to add up what they cost."""
+
+    store: Annotated[
+        bool, _doc("Keep requests and totals. Off, the console shows the last 15 minutes only.")
+    ] = True
+    url: Annotated[
+        Text, _doc("`sqlite:` (inside `data`) or `postgresql://…`; empty: like `store.records_url`.")
+    ] = ""
+    per_s: Annotated[
+        Count,
+        _doc(
+            "Requests kept in each second at most, of each process, drawn by chance. Those that failed, were refused "
+            "by a provider, were billed by an estimate or took 30 s are kept besides. Totals count every request."
+        ),
+    ] = 200
+    retain_days: Annotated[Positive, _doc("Days requests are kept.")] = 30
+    totals_days: Annotated[Positive, _doc("Days hourly totals are kept.")] = 400
+
+
+class OtelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Traces of requests for a collector of OpenTelemetry, by OTLP over HTTP."""
+
+    endpoint: Annotated[
+        Text,
+        _doc(
+            "Where a collector takes OTLP over HTTP, e.g. `http://127.0.0.1:4318`; `/v1/traces` is added when it is "
+            "not there. Empty sends nothing."
+        ),
+    ] = ""
+    headers_secret: Annotated[
+        Text,
+        _doc(
+            "Name of the secret that holds headers for it, as `name=value,name=value` (the form of "
+            "`OTEL_EXPORTER_OTLP_HEADERS`); empty sends none."
+        ),
+    ] = ""
+    share: Annotated[
+        Annotated[float, Meta(ge=0, le=1)],
+        _doc("Share of traces sent, by trace id. What was refused or failed is always sent."),
+    ] = 1.0
+    follow_caller: Annotated[
+        bool, _doc("A caller that has decided about its own part of the trace has decided about ours.")
+    ] = True
+    names: Annotated[
+        Literal["1.41", "1.36", "1.26"],
+        _doc("Version of OpenTelemetry's conventions for generative AI that names the attributes."),
+    ] = "1.41"
+    service_name: Annotated[Text, Meta(min_length=1), _doc("Who sends: `service.name`.")] = "penstock"
+    timeout_s: Annotated[Seconds, _doc("Seconds for one batch, from connecting to the answer.")] = 10.0
+    buffer_requests: Annotated[
+        Positive, _doc("Requests waiting at most; the traces of more are dropped and counted.")
+    ] = 5_000
+    ca_file: Annotated[Text, _doc("PEM file of extra certificate authorities.")] = ""
+    proxy: Annotated[Text, _doc("HTTP proxy to reach it through; empty goes direct.")] = ""
+
+
+Algorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]  # fmt: skip
+"""Signatures by a private key only: with a shared secret whoever can check a token could make one."""
+
+
+class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One issuer whose JWTs machines may call with. Its tokens are callers, never admins."""
+
+    issuer: Annotated[Text, Meta(min_length=1), _doc("The exact `iss` of its tokens; unique.")]
+    audience: Annotated[Text, Meta(min_length=1), _doc("The `aud` its tokens must be for: this deployment.")]
+    jwks_url: Annotated[Text, _doc("Where its public keys are: https, or http on loopback.")] = ""
+    jwks_file: Annotated[Text, _doc("File with its public keys (a JWK Set), instead of `jwks_url`.")] = ""
+    ca_file: Annotated[Text, _doc("PEM file of the certificate authorities of `jwks_url`.")] = ""
+    algorithms: Annotated[
+        tuple[Algorithm, ...], Meta(min_length=1), _doc("Signature algorithms accepted of this issuer.")
+    ] = ("RS256", "ES256", "EdDSA")
+    org: Annotated[Text, _doc("Organisation of its machines. A token cannot choose another.")] = "default"
+    org_claim: Annotated[
+        Text, _doc("Claim that chooses among `orgs`; empty: every token belongs to `org`.")
+    ] = ""
+    orgs: Annotated[
+        tuple[Text, ...], _doc("Organisations that `org_claim` may choose; others are refused.")
+    ] = ()
+    team: Annotated[Text, _doc("Team of a token without `team_claim`.")] = "default"
+    team_claim: Annotated[Text, _doc("Claim that names the team; empty: always `team`.")] = ""
+    project: Annotated[Text, _doc("Project of a token without `project_claim`.")] = "default"
+    project_claim: Annotated[Text, _doc("Claim that names the project; empty: always `project`.")] = ""
+    user_claim: Annotated[Text, Meta(min_length=1), _doc("Claim that names the user; a token needs it.")] = (
+        "sub"
+    )
+    tier_claim: Annotated[Text, _doc("Claim that names the tier; empty: always `standard`.")] = ""
+    models: Annotated[tuple[Text, ...], _doc("Models its machines may use; empty: every one.")] = ()
+    models_claim: Annotated[
+        Text,
+        _doc("Claim that lists a token's models, within `models`; a token then needs it. Empty: `models`."),
+    ] = ""
+    max_lifetime_s: Annotated[Positive, _doc("Seconds from `iat` to `exp` at most.")] = 3_600
+    leeway_s: Annotated[Annotated[int, Meta(ge=0, le=300)], _doc("Seconds that two clocks may differ.")] = 30
+
+
+class OidcSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Sign-in of people through an OpenID provider. Only people invited come in, by their verified email address."""
+
+    issuer: Annotated[Text, _doc("The provider's issuer URL; empty: people sign in by password only.")] = ""
+    name: Annotated[Text, _doc("What the button says.")] = "single sign-on"
+    client_id: Annotated[Text, _doc("The client registered for this deployment at the provider.")] = ""
+    client_secret: Annotated[
+        Text,
+        _doc("Name of the secret that holds the client's secret; empty for a public client (PKCE alone)."),
+    ] = ""
+    scopes: Annotated[tuple[Text, ...], _doc("Scopes asked for; `openid` and `email` are needed.")] = (
+        "openid",
+        "email",
+    )
+    algorithms: Annotated[
+        tuple[Algorithm, ...], Meta(min_length=1), _doc("Signature algorithms accepted of ID tokens.")
+    ] = ("RS256", "ES256", "EdDSA")
+    ca_file: Annotated[Text, _doc("PEM file of extra certificate authorities.")] = ""
+
+
+class AuthSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may come in, and for how long."""
+
+    session_idle_s: Annotated[Positive, _doc("A session ends after this many seconds without use.")] = (
+        8 * 3_600
+    )
+    session_absolute_s: Annotated[Positive, _doc("A session ends this many seconds after sign-in.")] = (
+        7 * 86_400
+    )
+    changes_days: Annotated[Positive, _doc("Days the audit of admin writes is kept.")] = 400
+    console_urls: Annotated[
+        tuple[Text, ...],
+        _doc(
+            "Where people reach the console, e.g. `https://penstock.example`; sign-in returns to nowhere else "
+            "(on a loopback bind also to loopback)."
+        ),
+    ] = ()
+    oidc: Annotated[OidcSettings, _doc("Sign-in through an OpenID provider.")] = OidcSettings()
+    issuers: Annotated[tuple[IssuerSettings, ...], _doc("Issuers of JWTs that machines call with.")] = ()
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of Penstock."""
 
@@ -184,6 +323,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     admission: AdmissionSettings = AdmissionSettings()
     resilience: ResilienceSettings = ResilienceSettings()
     audit: AuditSettings = AuditSettings()
+    traces: TraceSettings = TraceSettings()
+    otel: OtelSettings = OtelSettings()
+    auth: AuthSettings = AuthSettings()
     providers: Annotated[tuple[ProviderSettings, ...], _doc("Providers of models.")] = ()
     routes: Annotated[tuple[RouteSettings, ...], _doc("Public model names.")] = ()
     prices: Annotated[tuple[PriceSettings, ...], _doc("Prices of your own, over the built-in table.")] = ()

@@ -30,6 +30,7 @@ class Fill(msgspec.Struct, frozen=True, gc=False):
     posted_nanos: int
     held_nanos: int
     limit_nanos: int
+    hard: bool = True
 
     @property
     def percent(self) -> int:
@@ -58,7 +59,10 @@ class Headroom:
         if not caps:
             return
         balances = await self._ledger.balance(accounts=tuple(caps))
-        fills = [Fill(b.account, b.posted_nanos, b.held_nanos, caps[b.account].limit_nanos) for b in balances]
+        fills = [
+            Fill(b.account, b.posted_nanos, b.held_nanos, caps[b.account].limit_nanos, caps[b.account].hard)
+            for b in balances
+        ]
         fills.sort(key=lambda fill: fill.percent, reverse=True)
         self.fills = tuple(fills)
         for fill in fills:

@@ -129,6 +129,7 @@ class People:
         link = await self._opened(token, peer)
         if link.id != OWNER_LINK or await self.has_owner():
             raise _no_link()
+        now_s = self._clock.wall_s()
         person = Person(
             id=new_id("per_"),
             org=org,
@@ -137,7 +138,8 @@ class People:
             name=checked_name(name),
             role="owner",
             state="active",
-            created_s=self._clock.wall_s(),
+            created_s=now_s,
+            last_seen_s=now_s,
         )
         check_new(password, person.email, person.name)
         person = msgspec.structs.replace(person, password_hash=await self._passwords.hash(password))
@@ -153,7 +155,13 @@ class People:
         before = person_of(row)
         check_new(password, before.email, before.name)
         hashed = await self._passwords.hash(password)
-        after = msgspec.structs.replace(before, state="active", password_hash=hashed, epoch=before.epoch + 1)
+        after = msgspec.structs.replace(
+            before,
+            state="active",
+            password_hash=hashed,
+            epoch=before.epoch + 1,
+            last_seen_s=self._clock.wall_s(),
+        )
         await self._used(link, _author(before, peer), "person.accept", before, after, row.version)
         return after
 
@@ -195,6 +203,14 @@ class People:
         closed = link_write(before.id, None)
         await self._commit(author, "person.bind", before, after, invited.version, closed)
         return after
+
+    async def attempt(self, peer: str) -> None:
+        """Count an attempt to come in by other means than a password, before anything is spent on it; OverLimit."""
+        await self._try(tries(peer))
+
+    async def came_in(self, peer: str) -> None:
+        """Give back an attempt that `attempt` counted: it was somebody we know."""
+        await self._state.give_back(tries(peer), new_id("try_"))
 
     # --- changing --------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ PLATFORM = "*"
 TOPIC = "tenancy"
 TOKEN_START = b"pen-"
 SESSION_IDS = "ses_"
+MACHINE_IDS = "jwt_"
 REFUSAL_REMEMBERED_S = 2.0
 REMEMBERED_KEYS = 50_000
 REMEMBERED_USERS = 50_000
@@ -108,6 +109,10 @@ class Tenancy:
             return None
         return entry.principal
 
+    def is_fresh(self, generation: int, loaded_s: float) -> bool:
+        """Tell whether limits read at `generation` and `loaded_s` (monotonic) may still be believed."""
+        return generation == self.generation and self._news.is_fresh(loaded_s)
+
     async def principal(self, token: bytes) -> Principal:
         """Return the caller behind a token, reading the store if need be; raise Unauthenticated."""
         found = self.known(token)
@@ -130,6 +135,11 @@ class Tenancy:
             self._remember(token, entry)
         return entry.principal
 
+    def key_name(self, key_id: str) -> str:
+        """Return what a remembered key is called; empty when it is not in memory."""
+        entry = self._keys.get(key_id)
+        return "" if entry is None else entry.doc.name
+
     async def acting_for(self, principal: Principal, user: str) -> Principal:
         """Return the caller acting for an end user it names, if its key allows that; else the caller unchanged."""
         if not user or user == principal.user:
@@ -137,8 +147,8 @@ class Tenancy:
         generation = self.generation
         entry = self._keys.get(principal.key_id)
         # A key forgotten since it was checked is read again: its users' limits do not lapse with our memory of it.
-        if entry is None and principal.key_id.startswith(SESSION_IDS):
-            return principal  # a person at the console acts for nobody else
+        if entry is None and principal.key_id.startswith((SESSION_IDS, MACHINE_IDS)):
+            return principal  # a person at the console, or a machine by its own token, acts for nobody else
         doc = await self._key_doc(principal.key_id) if entry is None else entry.doc
         if doc is None:
             raise Unauthenticated
@@ -260,9 +270,13 @@ class Tenancy:
         await self._commit(_key_write(made, expected=0), ending, by=by, told=told)
         return made, token
 
-    async def change_key(self, doc: KeyDoc, *, by: Author | None = None) -> None:
-        """Replace a stored key's rights and limits. With `by`, StaleVersion when it was changed meanwhile."""
+    async def change_key(self, doc: KeyDoc, *, by: Author | None = None, seen: KeyDoc | None = None) -> None:
+        """Replace a stored key's rights and limits. With `by`, StaleVersion when it was changed meanwhile; with `seen`
+        also when it is no longer what the change was made of (somebody may have revoked it since).
+        """
         row, before = await self._key_row(doc.id)
+        if seen is not None and before != seen:
+            raise StaleVersion(field="key", value=doc.id)
         write = _key_write(doc, expected=_seen(by, row))
         await self._commit(write, by=by, told=_told("key.change", before, doc))
 

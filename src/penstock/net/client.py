@@ -95,12 +95,20 @@ class HttpClient:
         self._closed = False
 
     async def request(
-        self, origin: Origin, method: bytes, target: bytes, headers: bytes, body: bytes, timers: Timers
+        self,
+        origin: Origin,
+        method: bytes,
+        target: bytes,
+        headers: bytes,
+        body: bytes,
+        timers: Timers,
+        *,
+        again: bool = True,
     ) -> Response:
         """Send a request and wait for the reply's head.
 
         `headers` are rendered `name: value` lines, each with its CRLF, without host and content-length. The caller
-        must `close()` the response, or read it to its end.
+        must `close()` the response, or read it to its end. `again` False sends nothing twice, stale connection or not.
         """
         if b"\r" in target or b"\n" in target or b" " in target:
             raise Invalid("A request target may not hold blanks or line ends.", field="target")
@@ -123,7 +131,7 @@ class HttpClient:
             waiter = response.sent_on(wire, now)
             wire.start(response, head, body, head_only=head_only)
             await waiter
-            if not response.status and reused and response.is_reset:
+            if not response.status and reused and again and response.is_reset:
                 wire = await self._fresh(lane, origin, timers.connect_s)
                 self._watch(response, loop)
                 waiter = response.sent_on(wire, loop.time())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -74,6 +75,16 @@ class Origin:
     def __str__(self) -> str:
         """As in a URL."""
         return f"{self.scheme}://{self.host_header.decode()}"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether `host` can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Poolable(Protocol):

@@ -1,4 +1,9 @@
-"""What the management API takes and gives, as typed values; the mirror of `gateway/management_models`.
+"""Keys, limits, money and status, as the management API takes and gives them; people and requests have files beside.
+
+    replies    keys, scopes, usage, budgets, prices, the ledger, status, models
+    people     people, sessions, who is asking, changes
+    requests   requests and their spans, costs, the overview, settings
+    answers    chat
 
 Promise: unknown members of a reply are ignored, so an older client understands a newer server. Money is in whole
 nano-dollars, times are seconds since 1970 (UTC), 0 for never.
@@ -7,6 +12,7 @@ nano-dollars, times are seconds since 1970 (UTC), 0 for never.
 from __future__ import annotations
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from penstock.kernel.context import Cap, Rate
 
@@ -20,6 +26,7 @@ class KeyRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     user: str = "default"
     name: str = ""
     role: str = "caller"
+    tier: str = "standard"
     models: tuple[str, ...] = ()
     rate: Rate = Rate()
     caps: tuple[Cap, ...] = ()
@@ -28,6 +35,18 @@ class KeyRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_request_nanos: int = 0
     expires_in_s: int = 0
     end_users: bool = False
+
+
+class KeyChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What to change of a key; what is not given stays."""
+
+    name: str | UnsetType = UNSET
+    models: tuple[str, ...] | UnsetType = UNSET
+    rate: Rate | UnsetType = UNSET
+    caps: tuple[Cap, ...] | UnsetType = UNSET
+    max_input_tokens: int | UnsetType = UNSET
+    max_output_tokens: int | UnsetType = UNSET
+    max_request_nanos: int | UnsetType = UNSET
 
 
 class ScopeRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -65,6 +84,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     expires_s: float
     revoked_s: float
     end_users: bool
+    tier: str = "standard"
 
 
 class MadeKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +153,14 @@ class ModelPrice(msgspec.Struct, frozen=True, kw_only=True):
     context_window: int
     max_output_tokens: int
     free: bool
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that a key may use, as `chat` is asked for it."""
+
+    id: str
+    owned_by: str = ""
+    created: int = 0
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,13 +6,13 @@ Promise: a missing extra breaks nothing but its own adapter, with an error that 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.kernel.clock import Clock
 from penstock.kernel.errors import Conflict, Invalid
-from penstock.kernel.settings import ProviderSettings, Settings
+from penstock.kernel.settings import OtelSettings, ProviderSettings, Settings
 from penstock.net.client import HttpClient
 from penstock.net.tls import client_context
 from penstock.ports.records import Collection
@@ -21,11 +21,19 @@ from penstock.wiring.discovery import discover, found_secrets
 
 if TYPE_CHECKING:
     from penstock.ports.providers import ChatProvider
-    from penstock.wiring.parts import BookedLedger, KeptRecords, KeptSignals, KeptState, KeptStream
+    from penstock.ports.spans import SpanSink
+    from penstock.wiring.parts import (
+        BookedLedger,
+        KeptRecords,
+        KeptSignals,
+        KeptState,
+        KeptStream,
+        KeptTraces,
+    )
 
 PROCESSES_MAX = 64
 """Processes on one machine that share a data folder."""
-EXTRAS = {"redis": "redis", "asyncpg": "postgres"}
+EXTRAS = {"redis": "redis", "asyncpg": "postgres", "opentelemetry": "otel", "google": "otel"}
 
 
 def adapter(module: str, name: str) -> type[Any]:
@@ -99,6 +107,42 @@ async def stream(settings: Settings, clock: Clock) -> KeptStream:
         except Conflict:
             continue
     return await kind.open(folders[-1], clock)
+
+
+async def traces(settings: Settings) -> KeptTraces:
+    """Open the traces; without an address of their own they live where the records live."""
+    url = settings.traces.url or settings.store.records_url
+    if url.startswith("sqlite:"):
+        return await adapter("traces.sqlite", "SqliteTraces").open(
+            Path(settings.store.data) / "traces.sqlite"
+        )
+    if url.startswith(("postgresql:", "postgres:")):
+        return await adapter("traces.postgres", "PostgresTraces").open(url)
+    raise _unknown("traces.url", url, "sqlite: or postgresql://…")
+
+
+def spans(
+    settings: OtelSettings, headers: Mapping[str, str], *, resource: Mapping[str, str], schema_url: str
+) -> SpanSink:
+    """Make the sink of a collector. Raises Invalid for an address or a header that is none."""
+    sink = adapter("spans.otlp", "OtlpSpans")
+    secure = settings.endpoint.startswith("https:")
+    client = HttpClient(
+        connections_per_origin=2,
+        idle_max=1,
+        ssl_context=client_context(ca_file=settings.ca_file or None) if secure else None,
+        proxy=settings.proxy or None,
+        max_waiting=4,
+    )
+    return sink(
+        settings.endpoint,
+        client=client,
+        schema_url=schema_url,
+        resource=resource,
+        version=resource["service.version"],
+        headers=headers,
+        timeout_s=settings.timeout_s,
+    )
 
 
 async def found_providers(settings: Settings, env: dict[str, str]) -> tuple[ProviderSettings, ...]:

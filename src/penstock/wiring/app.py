@@ -10,11 +10,11 @@ import asyncio
 import logging
 import socket
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 from penstock.edge import errors
 from penstock.edge.app import Edge
-from penstock.edge.auth import Authenticator
 from penstock.edge.routes import Routes
 from penstock.gateway.admission import Admission
 from penstock.gateway.http import OpenAiFace
@@ -31,17 +31,19 @@ from penstock.mechanisms.headroom import Headroom
 from penstock.mechanisms.limits import Plans
 from penstock.mechanisms.resilience import Resilience
 from penstock.mechanisms.telemetry import Metrics
-from penstock.mechanisms.tenancy import COLLECTIONS, Tenancy
+from penstock.mechanisms.tenancy import Tenancy
 from penstock.net.server import Cors, Server, ServerLimits
 from penstock.net.tls import server_context
 from penstock.wiring import adapters
+from penstock.wiring.callers import COLLECTIONS, Rarely, open_callers, trim_changes
 from penstock.wiring.catalogue import Catalogue, price_book
 from penstock.wiring.health import Health
 from penstock.wiring.owner import ADMIN_KEY, adopt_admin_key
-from penstock.wiring.pepper import load_pepper
 from penstock.wiring.platform import Platform, Stores
 from penstock.wiring.routes import declare_routes
 from penstock.wiring.sight import declare_metrics
+from penstock.wiring.sight_feeds import SightFeeds, TraceTrim, open_sight_feeds
+from penstock.wiring.span_export import open_span_feed
 
 _log = logging.getLogger("penstock.wiring")
 TICK_S = 1.0
@@ -54,13 +56,15 @@ async def start(
     *,
     sock: socket.socket | None = None,
     listeners: tuple[Listener, ...] = (),
+    file: Path | None = None,
 ) -> Platform:
     """Open everything and serve; whatever was opened is closed again if something fails. Raises
-    PenstockError, OSError.
+    PenstockError, OSError. `file` is where the settings were read from, for whoever asks.
     """
     make_private(Path(settings.store.data))
     async with AsyncExitStack() as opening:
         platform = await _assemble(settings, env, listeners, opening)
+        platform.settings_file = "" if file is None else str(file)
         tls = (
             server_context(settings.server.tls_cert, settings.server.tls_key)
             if settings.server.tls_cert
@@ -69,8 +73,11 @@ async def start(
         await platform.server.start(settings.server.host, settings.server.port, sock=sock, ssl=tls)
         platform.background = [
             asyncio.create_task(platform.tenancy.watch(), name="tenancy"),
+            asyncio.create_task(platform.sessions.watch(), name="sessions"),
             asyncio.create_task(_tick(platform), name="tick"),
         ]
+        if platform.machines is not None:
+            platform.background.append(asyncio.create_task(platform.machines.watch(), name="machines"))
         platform.resources = opening.pop_all()
         return platform
 
@@ -86,7 +93,8 @@ async def _assemble(
     clock = SystemClock()
     kept = adapters.secrets(settings, env)
     stores = await _open_stores(settings, clock, opening)
-    tenancy = Tenancy(stores.records, stores.signals, clock, await load_pepper(kept, settings))
+    callers = await open_callers(settings, stores, kept, clock, opening)
+    tenancy = callers.tenancy
     providers = await adapters.found_providers(settings, env)
     catalogue = Catalogue(settings, price_book(settings, providers), clock)
     opening.push_async_callback(catalogue.close)
@@ -97,36 +105,41 @@ async def _assemble(
         settings.admission, plans, stores.state, stores.ledger, settings.ledger.hold_timeout_s
     )
     metrics = Metrics()
-    audit = AuditPipe(
-        stores.stream, clock, capacity=settings.audit.buffer_records, listeners=(metrics, *listeners)
+    sight = await open_sight_feeds(settings, clock, opening)
+    spans = await open_span_feed(settings.otel, providers, kept, opening)
+    heard_by = (metrics, *sight.listeners, *((spans,) if spans is not None else ()), *listeners)
+    audit = _open_audit(settings, stores, clock, heard_by, opening)
+    face = _face(
+        settings, clock, stores, catalogue, tenancy, admission=admission, resilience=resilience, audit=audit
     )
-    audit.start()
-    opening.push_async_callback(audit.close)
     routes = Routes()
     platform = Platform(
         settings=settings,
         clock=clock,
         stores=stores,
         tenancy=tenancy,
+        passwords=callers.passwords,
+        people=callers.people,
+        sessions=callers.sessions,
+        changes=callers.changes,
+        machines=callers.machines,
+        authenticator=callers.authenticator,
+        oidc=callers.oidc,
         catalogue=catalogue,
         admission=admission,
         resilience=resilience,
         audit=audit,
         metrics=metrics,
+        plans=plans,
         headroom=Headroom(plans, stores.ledger, clock),
+        recent=sight.recent,
+        traces=sight.traces,
+        trace_feed=sight.trace_feed,
+        span_feed=spans,
         routes=routes,
-        server=_server(settings, Edge(routes, Authenticator(tenancy))),
-        face=_face(
-            settings,
-            clock,
-            stores,
-            catalogue,
-            tenancy,
-            admission=admission,
-            resilience=resilience,
-            audit=audit,
-        ),
-        health=_health(stores),
+        server=_server(settings, Edge(routes, callers.authenticator)),
+        face=face,
+        health=_health(stores, sight),
         resources=opening,
     )
     declare_routes(platform)
@@ -136,12 +149,24 @@ async def _assemble(
     return platform
 
 
-def _health(stores: Stores) -> Health:
+def _open_audit(
+    settings: Settings, stores: Stores, clock: Clock, heard_by: tuple[Listener, ...], opening: AsyncExitStack
+) -> AuditPipe:
+    """Open the audit pipe; it closes before its listeners, so that they hear of everything."""
+    audit = AuditPipe(stores.stream, clock, capacity=settings.audit.buffer_records, listeners=heard_by)
+    audit.start()
+    opening.push_async_callback(audit.close)
+    return audit
+
+
+def _health(stores: Stores, sight: SightFeeds) -> Health:
     health = Health()
     health.watch("records", stores.records.healthy)
     health.watch("state", stores.state.healthy)
     health.watch("signals", stores.signals.healthy)
     health.watch("stream", stores.stream.healthy)
+    if sight.traces is not None:
+        health.watch("traces", sight.traces.healthy)
     return health
 
 
@@ -212,6 +237,8 @@ async def _tick(platform: Platform) -> None:
     """Once a second: settle what is in doubt, follow the day, watch the budgets, forget what is past its time."""
     stream, clock = platform.stores.stream, platform.clock
     kept_s = platform.settings.audit.retain_days * DAY_S
+    forget_changes = Rarely(partial(trim_changes, platform), clock)
+    forget_traces = TraceTrim(platform)
 
     async def trim() -> None:
         await stream.trim("audit", clock.wall_s() - kept_s)
@@ -223,6 +250,8 @@ async def _tick(platform: Platform) -> None:
             platform.catalogue.tick,
             platform.headroom.tick,
             trim,
+            forget_changes.tick,
+            forget_traces.tick,
         ):
             try:
                 await work()

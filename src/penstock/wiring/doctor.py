@@ -1,4 +1,4 @@
-"""What `penstock doctor` looks at: settings, safety, machine, books, providers, and every store against its contract.
+"""What `penstock doctor` looks at: settings, safety, machine, books, providers, a collector, every store's contract.
 
 Promises: each finding says what was looked at and, when it is not well, why and what to do; one that fails does not
 hide the next; a case that was not tried, for want of a harm that nobody does to a live deployment, is never counted as
@@ -30,6 +30,7 @@ from penstock.wiring import adapters, safety
 from penstock.wiring.books import verify_offline
 from penstock.wiring.catalogue import price_book
 from penstock.wiring.harness import Suite, suites
+from penstock.wiring.span_export import open_sink
 
 LOOK_S: Final = 60.0
 """One look, or one case of a contract, takes this long at most."""
@@ -76,6 +77,8 @@ async def examine(settings: Settings, env: dict[str, str]) -> AsyncGenerator[Fin
     yield await _found("ledger", _books(settings))
     for provider in await adapters.found_providers(settings, env):
         yield await _found(f"provider {provider.name}", _reachable(provider, settings, env))
+    if settings.otel.endpoint:
+        yield await _found("collector", _collecting(settings, env))
     scratch = await asyncio.to_thread(_scratch, data)
     try:
         for suite in suites(settings, scratch):
@@ -210,6 +213,16 @@ async def _books(settings: Settings) -> str:
             remedy="See `penstock ledger verify --offline`.",
         )
     return f"whole: {verdict.entries:,} entries, {verdict.pending} under way"
+
+
+async def _collecting(settings: Settings, env: dict[str, str]) -> str:
+    """Send no span at all, which a collector takes: the contract's spans would be in somebody's figures."""
+    sink = await open_sink(settings.otel, adapters.secrets(settings, env))
+    try:
+        await sink.export([])
+    finally:
+        await sink.close()
+    return "takes traces"
 
 
 async def _reachable(provider: ProviderSettings, settings: Settings, env: dict[str, str]) -> str:

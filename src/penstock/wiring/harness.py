@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from penstock.contracts import ledger, records, signals, state, stream
+from penstock.contracts import ledger, records, signals, state, stream, traces
 from penstock.contracts.case import Case, Harness, NotTried
 from penstock.contracts.records_transactions import COLLECTIONS
 from penstock.kernel.clock import Clock, ManualClock
@@ -49,12 +49,14 @@ class Suite:
 def suites(settings: Settings, scratch: Path) -> list[Suite]:
     """Return one suite per store that `settings` name. `scratch` is an existing folder for the embedded ones."""
     url = settings.store.state_url
+    kept = [_of_traces(settings.traces.url or settings.store.records_url, scratch)]
     return [
         _of_ledger(settings.ledger.url, scratch),
         _of_records(settings.store.records_url, scratch),
         Suite("state", *_engine(url), state.CASES.cases, lambda: _state(url)),
         Suite("signals", *_engine(url), signals.CASES.cases, lambda: _signals(url)),
         Suite("stream", "segment files", stream.CASES.cases, lambda: _files(scratch, _open_stream)),
+        *(kept if settings.traces.store else []),
     ]
 
 
@@ -84,6 +86,16 @@ def _of_records(url: str, scratch: Path) -> Suite:
     return Suite("records", "PostgreSQL", records.CASES.cases, lambda: _schema(url, open_port))
 
 
+def _of_traces(url: str, scratch: Path) -> Suite:
+    if url.startswith("sqlite:"):
+        return Suite("traces", "SQLite", traces.CASES.cases, lambda: _files(scratch, _open_traces))
+
+    async def open_port(dsn: str, _clock: Clock, _writer: str) -> Port:
+        return await adapter("traces.postgres", "PostgresTraces").open(dsn, PATIENCE_S)
+
+    return Suite("traces", "PostgreSQL", traces.CASES.cases, lambda: _schema(url, open_port))
+
+
 # ---------------------------------------------------------------------------------------------------- embedded engines
 
 
@@ -99,6 +111,10 @@ async def _open_records(folder: Path, clock: Clock) -> Port:
 
 async def _open_stream(folder: Path, clock: Clock) -> Port:
     return await adapter("stream.embedded", "SegmentStream").open(folder / "stream", clock)
+
+
+async def _open_traces(folder: Path, _clock: Clock) -> Port:
+    return await adapter("traces.sqlite", "SqliteTraces").open(folder / "traces.sqlite")
 
 
 @asynccontextmanager

@@ -11,12 +11,11 @@ import importlib
 from collections.abc import Callable
 
 from penstock.edge.asgi import AsgiApp, Message, Receive, Send
-from penstock.kernel.clock import Clock
-from penstock.mechanisms.prices import PriceBook
-from penstock.mechanisms.tenancy import Tenancy
-from penstock.ports.ledger import Ledger
+from penstock.sdk.replies import Status
+from penstock.wiring.platform import Platform
 
 PREFIX = "/api/v1/"
+HOME = "penstock.gateway.management"
 
 
 class LateApp:
@@ -37,11 +36,41 @@ class LateApp:
         await app(scope, receive, send)
 
 
-def management(tenancy: Tenancy, ledger: Ledger, prices: PriceBook, clock: Clock) -> LateApp:
-    """Return the management API over these."""
+def management(platform: Platform, status: Callable[[], Status]) -> LateApp:
+    """Return the management API of a platform; `status()` tells how it is."""
 
     def build() -> AsgiApp:
-        api = importlib.import_module("penstock.gateway.management")
-        return api.application(api.Management(tenancy, ledger, prices, clock))
+        parts = importlib.import_module(f"{HOME}.parts")
+        application = importlib.import_module(f"{HOME}.application").application
+        return application(
+            parts.Management(
+                clock=platform.clock,
+                settings=platform.settings,
+                tenancy=platform.tenancy,
+                people=platform.people,
+                sessions=platform.sessions,
+                changes=platform.changes,
+                ledger=platform.stores.ledger,
+                headroom=platform.headroom,
+                prices=platform.catalogue.prices,
+                status=status,
+                dropped=lambda: dropped(platform),
+                traces=platform.traces,
+                recent=platform.recent,
+                oidc=platform.oidc,
+                settings_file=platform.settings_file,
+                sight=importlib.import_module("penstock.wiring.pressures").sight(platform),
+            )
+        )
 
     return LateApp(build)
+
+
+def dropped(platform: Platform) -> dict[str, int]:
+    """Return how much of each kind was let go since the start, because a bound was met."""
+    found = {"audit records": platform.audit.dropped, "live figures": platform.recent.left_out}
+    if (feed := platform.trace_feed) is not None:
+        found |= {"cost totals": feed.dropped, "requests": feed.kept_dropped}
+    if (spans := platform.span_feed) is not None:
+        found["spans"] = spans.dropped
+    return found

@@ -9,6 +9,7 @@ from penstock.ports.records import Records
 from penstock.ports.signals import Signals
 from penstock.ports.state import State
 from penstock.ports.stream import Stream
+from penstock.ports.traces import Traces
 
 
 class Kept(Protocol):
@@ -53,3 +54,7 @@ class KeptState(State, Kept, Protocol):
 
 class KeptSignals(Signals, Kept, Protocol):
     """Signals as wiring holds them."""
+
+
+class KeptTraces(Traces, Kept, Protocol):
+    """Traces as wiring holds them."""

@@ -9,21 +9,35 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from penstock.edge.auth import Authenticator
 from penstock.edge.routes import Routes
 from penstock.gateway.admission import Admission
 from penstock.gateway.http import OpenAiFace
 from penstock.kernel.clock import Clock
 from penstock.kernel.settings import Settings
 from penstock.mechanisms.audit import AuditPipe
+from penstock.mechanisms.changes import Changes
 from penstock.mechanisms.headroom import Headroom
+from penstock.mechanisms.limits import Plans
+from penstock.mechanisms.passwords import Passwords
+from penstock.mechanisms.people import People
+from penstock.mechanisms.recent import Recent
 from penstock.mechanisms.resilience import Resilience
+from penstock.mechanisms.sessions import Sessions
+from penstock.mechanisms.span_feed import SpanFeed
 from penstock.mechanisms.telemetry import Metrics
 from penstock.mechanisms.tenancy import Tenancy
+from penstock.mechanisms.trace_feed import TraceFeed
 from penstock.net.server import Server
 from penstock.wiring.catalogue import Catalogue
 from penstock.wiring.health import Health
-from penstock.wiring.parts import BookedLedger, KeptRecords, KeptSignals, KeptState, KeptStream
+from penstock.wiring.parts import BookedLedger, KeptRecords, KeptSignals, KeptState, KeptStream, KeptTraces
+
+if TYPE_CHECKING:
+    from penstock.edge.machines import Machines
+    from penstock.edge.oidc import OidcClient
 
 
 @dataclass(slots=True)
@@ -45,18 +59,35 @@ class Platform:
     clock: Clock
     stores: Stores
     tenancy: Tenancy
+    passwords: Passwords
+    people: People
+    sessions: Sessions
+    changes: Changes
+    machines: Machines | None
+    authenticator: Authenticator
+    oidc: OidcClient | None
+    """None when people sign in by password only."""
     catalogue: Catalogue
     admission: Admission
     resilience: Resilience
     audit: AuditPipe
     metrics: Metrics
+    plans: Plans
     headroom: Headroom
+    recent: Recent
+    traces: KeptTraces | None
+    """None when traces are not kept, and so is their feed."""
+    trace_feed: TraceFeed | None
+    span_feed: SpanFeed | None
+    """None when there is no collector."""
     routes: Routes
     server: Server
     face: OpenAiFace
     health: Health
     resources: AsyncExitStack
     background: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
+    settings_file: str = ""
+    """Where the settings were read from; "" when no file was."""
     draining: bool = False
 
     @property
@@ -67,6 +98,7 @@ class Platform:
     async def drain(self) -> None:
         """Stop taking new work, finish what runs within `server.drain_s`, and let everything go."""
         self.draining = True
+        self.recent.close()  # whoever looks on live is let go at once: nobody's work ends with that
         await self.server.drain(self.settings.server.drain_s)
         await self.close()
 

@@ -6,11 +6,11 @@ from penstock.edge.asgi import AsgiBridge
 from penstock.edge.probes import Probes
 from penstock.edge.routes import Policy
 from penstock.sdk.replies import Status
+from penstock.wiring.console import mount_console
 from penstock.wiring.management import PREFIX, management
 from penstock.wiring.platform import Platform
 from penstock.wiring.sight import readiness
-from penstock.wiring.status import PATH as STATUS
-from penstock.wiring.status import StatusRoute, version
+from penstock.wiring.status import version
 
 
 def declare_routes(platform: Platform) -> None:
@@ -21,12 +21,11 @@ def declare_routes(platform: Platform) -> None:
     routes.add("GET", "/v1/models", Policy.CALLER, face.models)
     routes.add("GET", "/healthz", Policy.PUBLIC, probes.alive)
     routes.add("GET", "/readyz", Policy.PUBLIC, probes.ready)
-    routes.add("GET", "/metrics", Policy.ADMIN, probes.metrics)
+    routes.add("GET", "/metrics", Policy.METRICS, probes.metrics)
     started_s = platform.clock.monotonic_s()
-    routes.add("GET", STATUS, Policy.ADMIN, StatusRoute(lambda: status(platform, started_s)).serve)
-    stores = platform.stores
-    api = management(platform.tenancy, stores.ledger, platform.catalogue.prices, platform.clock)
-    routes.mount(PREFIX, Policy.ADMIN, AsgiBridge(api).serve)
+    api = management(platform, lambda: status(platform, started_s))
+    routes.mount(PREFIX, Policy.DECLARED, AsgiBridge(api, platform.authenticator.caller).serve)
+    mount_console(platform)
 
 
 def status(platform: Platform, started_s: float) -> Status:

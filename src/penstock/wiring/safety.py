@@ -1,22 +1,25 @@
 """What must hold before a socket is opened; every violation at once, each with its remedy.
 
 Promise: an unsafe deployment does not start: an open bind without host names, a weak or well-known admin key, TLS half
-configured, requests that outlive their holds, more than one process on embedded stores, an SQLite with the
-WAL-reset bug.
+configured, requests that outlive their holds, more than one process on embedded stores, issuers that cannot be trusted
+(wiring/trust), an SQLite with the WAL-reset bug.
 """
 
 from __future__ import annotations
 
-import ipaddress
+import importlib
 from collections import Counter
 from urllib.parse import urlsplit
 
 import apsw
 
 from penstock.kernel.errors import Invalid
-from penstock.kernel.settings import Settings
+from penstock.kernel.settings import AuthSettings, Settings
 from penstock.mechanisms.limits import SLOT_LEASE_S
+from penstock.net.pool import is_loopback
 
+TRUST = "penstock.wiring.trust"
+"""Loaded only for what it judges: signatures need cryptography, which is 10 MB of memory."""
 SQLITE_LEAST = (3, 51, 3)
 KEY_CHARS_LEAST = 49
 KEY_DISTINCT_LEAST = 16
@@ -46,6 +49,8 @@ def check(settings: Settings, *, workers: int, admin_key: str) -> None:
         "store.records_url": settings.store.records_url,
         "store.state_url": settings.store.state_url,
     }
+    if settings.traces.store and settings.traces.url:
+        urls["traces.url"] = settings.traces.url
     reasons.extend(
         f"{name} is not an address like scheme://user:password@host:port/name; "
         "in a password, write / : @ as %2F %3A %40"
@@ -59,6 +64,7 @@ def check(settings: Settings, *, workers: int, admin_key: str) -> None:
                 f"{workers} processes cannot share embedded stores: point {', '.join(embedded)} at "
                 "PostgreSQL and Redis, or run one process"
             )
+    reasons.extend(_mistrusted(settings))
     version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
     if version < SQLITE_LEAST:
         reasons.append(
@@ -82,14 +88,11 @@ def _is_address(url: str) -> bool:
         return False
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether `host` can be reached from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _mistrusted(settings: Settings) -> list[str]:
+    """Return what is wrong with whom the settings trust to say who calls."""
+    if settings.auth == AuthSettings():
+        return []
+    return importlib.import_module(TRUST).mistakes(settings.auth, host=settings.server.host)
 
 
 def _weak(key: str) -> list[str]:

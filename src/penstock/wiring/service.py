@@ -18,6 +18,7 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 
 import uvloop
 
@@ -42,18 +43,20 @@ def run(
     *,
     control: socket.socket | None = None,
     greet: Greet | None = None,
+    file: Path | None = None,
 ) -> None:
     """Serve on `listening` until told to stop. Raises PenstockError when it cannot start.
 
     `control` is the line to a supervisor: it is told when we are ready, and its end is an order to drain. `greet` is
-    called once the platform serves, for a person at a terminal, who is then told of warnings only.
+    called once the platform serves, for a person at a terminal, who is then told of warnings only. `file` is where the
+    settings were read from.
     """
     raise_file_limit()
     with (
         logs_on_stderr(settings.audit, quiet=greet is not None) as listeners,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        starting = partial(start, settings, env, sock=listening, listeners=listeners)
+        starting = partial(start, settings, env, sock=listening, listeners=listeners, file=file)
         runner.run(_serve(starting, control, greet))
 
 

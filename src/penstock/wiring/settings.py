@@ -2,7 +2,8 @@
 
 Promises: an unknown key is a mistake, never ignored; all mistakes are reported at once, each with its path,
 what was found and what is expected; the environment overrides the file (``PENSTOCK_SERVER_PORT=8800`` is
-``server.port``); secrets are not settings: they stay in the snapshot handed to the `secrets` adapter.
+``server.port``, ``PENSTOCK_AUTH_OIDC_ISSUER`` is ``auth.oidc.issuer``, lists of tables are written as TOML's
+``[{…}]``); secrets are not settings: they stay in the snapshot handed to the `secrets` adapter.
 """
 
 from __future__ import annotations
@@ -83,12 +84,26 @@ def _overlay(document: dict[str, object], env: Mapping[str, str], mistakes: list
         section, _, field = name.partition("_")
         if name in sections:
             document[name] = _plain(text)
-        elif section in sections and field in _names(sections[section]):
-            table = document.setdefault(section, {})
-            if isinstance(table, dict):  # else it is the file's mistake, told when the section is read
-                cast("dict[str, object]", table)[field] = _plain(text)
-        else:
+        elif section not in sections or not _overlaid(document, (section, field), sections[section], text):
             mistakes.append(f"{key}: no such setting")
+
+
+def _overlaid(document: dict[str, object], path: tuple[str, str], kind: object, text: str) -> bool:
+    """Put a value at (section, field), or into a section within; False when there is no such setting."""
+    section, field = path
+    types = {each.name: each.type for each in _fields(kind)} if isinstance(kind, type) else {}
+    outer, _, inner = field.partition("_")
+    group = _plain_type(types[outer]) if outer in types else None
+    if field not in types and not isinstance(group, msgspec.inspect.StructType):
+        return False
+    table = document.setdefault(section, {})
+    if not isinstance(table, dict):
+        return True  # it is the file's mistake, told when the section is read
+    values = cast("dict[str, object]", table)
+    if field not in types and isinstance(group, msgspec.inspect.StructType):
+        return _overlaid(values, (outer, inner), group.cls, text)
+    values[field] = _plain(text)
+    return True
 
 
 def _plain(text: str) -> object:
@@ -99,10 +114,6 @@ def _plain(text: str) -> object:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _names(kind: object) -> set[str]:
-    return {field.name for field in _fields(kind)} if isinstance(kind, type) else set()
 
 
 def _fields(kind: object) -> tuple[msgspec.structs.FieldInfo, ...]:
@@ -116,15 +127,25 @@ def _section(path: str, table: dict[str, object], kind: object, mistakes: list[s
     for name, value in table.items():
         if name not in fields:
             mistakes.append(f"{path}.{name}: unknown key (known: {', '.join(fields)})")
-        elif name == "targets":
-            values[name] = _items(f"{path}.{name}", value, fields[name].type, mistakes)
         else:
-            values[name] = _one(f"{path}.{name}", value, fields[name].type, mistakes)
+            values[name] = _value(f"{path}.{name}", value, fields[name].type, mistakes)
     missing = [name for name, field in fields.items() if field.required and name not in table]
     mistakes.extend(f"{path}.{name}: missing" for name in missing)
     if missing or mistakes:
         return None
     return cast("type[msgspec.Struct]", kind)(**values)
+
+
+def _value(path: str, value: object, kind: object, mistakes: list[str]) -> object:
+    """Convert a field: a table or a list of tables mistake by mistake, anything else at once."""
+    inner = _plain_type(kind)
+    if isinstance(inner, msgspec.inspect.VarTupleType) and isinstance(
+        _plain_type(inner.item_type), msgspec.inspect.StructType
+    ):
+        return _items(path, value, kind, mistakes)
+    if isinstance(inner, msgspec.inspect.StructType) and isinstance(value, dict):
+        return _section(path, cast("dict[str, object]", value), inner.cls, mistakes)
+    return _one(path, value, kind, mistakes)
 
 
 def _items(path: str, value: object, kind: object, mistakes: list[str]) -> object:
@@ -153,14 +174,20 @@ def _check_unique(values: Mapping[str, object], mistakes: list[str]) -> None:
 
 
 def _item_kind(kind: object) -> object:
-    info = msgspec.inspect.type_info(kind)
-    while isinstance(info, msgspec.inspect.Metadata):
-        info = info.type
+    info = _plain_type(kind)
     if isinstance(info, msgspec.inspect.VarTupleType):
-        inner = info.item_type
+        inner = _plain_type(info.item_type)
         if isinstance(inner, msgspec.inspect.StructType):
             return inner.cls
     raise TypeError(f"not a tuple of structs: {kind!r}")
+
+
+def _plain_type(kind: object) -> msgspec.inspect.Type:
+    """Return a type without its notes."""
+    info = kind if isinstance(kind, msgspec.inspect.Type) else msgspec.inspect.type_info(kind)
+    while isinstance(info, msgspec.inspect.Metadata):
+        info = info.type
+    return info
 
 
 def _one(path: str, value: object, kind: object, mistakes: list[str]) -> object:

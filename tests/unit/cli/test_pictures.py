@@ -108,12 +108,13 @@ def test_a_time_is_utc_to_the_minute_and_nothing_is_never():
     assert (when(1_800_000_000), when(0.0, never="never")) == ("2027-01-15 08:00Z", "never")
 
 
-def told(token: str = "pen-token", unpriced: int = 0) -> str:
+def told(token: str = "pen-token", unpriced: int = 0, link: str = "") -> str:
     return for_people(
         Welcome(
             url="http://127.0.0.1:8700",
             owner_key_file="var/owner.key",
             caller_token=token,
+            owner_link=link,
             providers={"local": 1},
             unpriced=unpriced,
         )
@@ -126,6 +127,12 @@ def test_the_welcome_shows_the_key_to_paste_and_says_what_the_local_model_is():
     assert "not a language model" in text
     assert "var/owner.key" in text
     assert "curl http://127.0.0.1:8700/v1/chat/completions" in text
+
+
+def test_the_first_owners_link_is_shown_while_there_is_one():
+    link = "http://127.0.0.1:8700/console/link?token=penl-owner-x"
+    assert link in told(link=link)
+    assert "owner, by this link" not in told()
 
 
 def test_the_second_welcome_shows_no_key_and_says_how_to_make_one():

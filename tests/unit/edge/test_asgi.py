@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from penstock.edge.asgi import AsgiApp, AsgiBridge, Message, Receive, Send
+from penstock.edge.caller import Caller
 from penstock.kernel.context import Principal
-from penstock.kernel.errors import Broken
+from penstock.kernel.errors import Broken, Unauthenticated
 from penstock.net.request import Request
 from tests.support import run
 from tests.unit.edge.exchange import Replies, request
@@ -60,6 +62,7 @@ def test_the_application_sees_the_request_as_asgi_has_it_and_its_caller() -> Non
     assert (seen["query_string"], seen["headers"]) == (b"a=1&b=%20", [(b"x-one", b"1")])
     assert seen["received"] == {"type": "http.request", "body": b"{}", "more_body": False}
     assert seen["state"]["principal"] is ADMIN
+    assert seen["state"]["caller"].kind == "key"
     assert seen["client"] == ("192.0.2.1", 0)
 
 
@@ -70,6 +73,48 @@ def test_a_whole_reply_keeps_its_headers_but_those_the_server_writes_and_has_one
     assert replies.header("content-type") == ["text/plain"]
     assert replies.header("content-length") == replies.header("date") == []
     assert len(replies.header("x-request-id")) == 1
+
+
+def test_the_caller_is_who_was_identified_and_the_reply_has_the_id_that_changes_carry() -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Message, _receive: Receive, send: Send) -> None:
+        seen.append(scope["state"])
+        await send(start(200))
+        await send(body(b""))
+
+    async def identify(asked: Request, principal: Principal, request_id: str) -> Caller:
+        person = msgspec.structs.replace(principal, role="developer")
+        return Caller(principal=person, kind="person", name="Ann", request_id=request_id, peer=asked.peer)
+
+    async def case() -> list[str]:
+        told: list[str] = []
+        for _ in range(2):
+            replies: Any = Replies()
+            await AsgiBridge(app, identify).serve(request(), replies, ADMIN)
+            told += replies.header("x-request-id")
+        return told
+
+    told = run(case())
+    assert [state["request_id"] for state in seen] == told
+    assert len(set(told)) == 2
+    for state in seen:
+        assert state["principal"] is state["caller"].principal
+        author = state["caller"].author()
+        assert (author.name, author.role, author.request_id) == ("Ann", "developer", state["request_id"])
+
+
+def test_an_application_is_not_asked_when_nobody_can_be_identified() -> None:
+    async def gone(_asked: Request, _principal: Principal, _request_id: str) -> Caller:
+        raise Unauthenticated("This session has ended.")
+
+    async def app(_scope: Message, _receive: Receive, _send: Send) -> None:
+        raise AssertionError
+
+    responder: Any = Replies()
+    with pytest.raises(Unauthenticated):
+        run(AsgiBridge(app, gone).serve(request(), responder, ADMIN))
+    assert not responder.started
 
 
 def test_a_stream_leaves_piece_by_piece() -> None:

@@ -32,7 +32,7 @@ def test_an_invited_person_accepts_once_and_signs_in(tmp_path: Path) -> None:
         with pytest.raises(Unauthenticated):
             await stage.people.sign_in("ann@acme.test", PASSWORD, peer=PEER)
         person = await stage.people.accept(token, PASSWORD, peer=PEER)
-        assert person.state == "active"
+        assert (person.state, person.last_seen_s) == ("active", stage.clock.wall_s())
         with pytest.raises(Unauthenticated, match="used"):
             await stage.people.accept(token, PASSWORD, peer=PEER)
         stage.clock.advance(5)

@@ -6,12 +6,20 @@ import asyncio
 
 import apsw
 import asyncpg
+import msgspec
 import pytest
 
 from penstock.contracts.case import CUT_OFF, SET_CLOCK, BrokenPromise, NotTried
 from penstock.kernel.clock import SystemClock
 from penstock.kernel.errors import NotFound, Unavailable
-from penstock.kernel.settings import LedgerSettings, ProviderSettings, ServerSettings, Settings, StoreSettings
+from penstock.kernel.settings import (
+    LedgerSettings,
+    ProviderSettings,
+    ServerSettings,
+    Settings,
+    StoreSettings,
+    TraceSettings,
+)
 from penstock.ports.ledger import Hold, Line, Posting
 from penstock.wiring import adapters, doctor
 from penstock.wiring.books import verify_offline
@@ -54,13 +62,14 @@ def test_a_sound_deployment_is_well_and_every_store_was_put_to_its_contract(tmp_
     findings = found(settings)
     assert [f for f in findings.values() if not f.well] == []
     ports = {what.split(" on ")[0] for what in findings if " on " in what}
-    assert ports == {"ledger", "records", "state", "signals", "stream"}
+    assert ports == {"ledger", "records", "state", "signals", "stream", "traces"}
     assert {what: not_tried(f) for what, f in findings.items() if f.cases} == {
         "ledger on SQLite": LEDGER,
         "records on SQLite": [(CUT_OFF, 1)],
         "state on this process": [(CUT_OFF, 1), (SET_CLOCK, 1)],
         "signals on this process": [("lose signals on their way", 1), (CUT_OFF, 1)],
         "stream on segment files": [("tear the tail of the log", 2), ("fill the disk", 1)],
+        "traces on SQLite": [(CUT_OFF, 1)],
     }
     for suite in suites(settings, tmp_path):
         cases = findings[f"{suite.port} on {suite.engine}"].cases
@@ -195,8 +204,18 @@ def test_the_contracts_are_run_on_the_engines_that_the_settings_name(tmp_path):
         store=StoreSettings(records_url="postgresql://h/d", state_url="redis://h/0"),
     )
     engines = {suite.port: suite.engine for suite in suites(fleet, tmp_path)}
-    shared = {"ledger": "PostgreSQL", "records": "PostgreSQL", "state": "Redis", "signals": "Redis"}
+    shared = {
+        "ledger": "PostgreSQL",
+        "records": "PostgreSQL",
+        "state": "Redis",
+        "signals": "Redis",
+        "traces": "PostgreSQL",
+    }
     assert engines == shared | {"stream": "segment files"}
+    apart = msgspec.structs.replace(fleet, traces=TraceSettings(url="sqlite:"))
+    assert {suite.engine for suite in suites(apart, tmp_path) if suite.port == "traces"} == {"SQLite"}
+    off = msgspec.structs.replace(fleet, traces=TraceSettings(store=False))
+    assert "traces" not in {suite.port for suite in suites(off, tmp_path)}
 
 
 @pytest.mark.redis
@@ -216,7 +235,9 @@ def test_a_real_redis_keeps_its_contracts_and_is_left_as_it_was(tmp_path, fresh_
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize(("port", "needed"), [("ledger", LEDGER), ("records", [(CUT_OFF, 1)])])
+@pytest.mark.parametrize(
+    ("port", "needed"), [("ledger", LEDGER), ("records", [(CUT_OFF, 1)]), ("traces", [(CUT_OFF, 1)])]
+)
 def test_a_real_postgresql_keeps_its_contracts_and_is_left_as_it_was(tmp_path, fresh_postgres, port, needed):
     dsn = fresh_postgres()
     settings = Settings(ledger=LedgerSettings(url=dsn), store=StoreSettings(records_url=dsn))

@@ -152,3 +152,93 @@ def test_two_providers_of_one_name_are_a_mistake(tmp_path, second, sound):
         assert len(load(file, {}).providers) == 2
     else:
         assert "providers: name 'a' is there more than once" in refused(file)
+
+
+ISSUERS = """
+[auth]
+session_idle_s = 60
+[auth.oidc]
+issuer = "https://login.test"
+client_id = "penstock"
+[[auth.issuers]]
+issuer = "https://issuer.test"
+audience = "penstock"
+jwks_file = "keys.json"
+algorithms = ["ES256"]
+org_claim = "org"
+orgs = ["acme", "beta"]
+[[auth.issuers]]
+issuer = "https://second.test"
+audience = "penstock"
+jwks_url = "https://second.test/keys"
+"""
+
+
+def test_issuers_and_sign_in_are_read_from_the_file(tmp_path):
+    auth = load(written(tmp_path, ISSUERS), {}).auth
+    assert (auth.session_idle_s, auth.oidc.client_id) == (60, "penstock")
+    assert [each.issuer for each in auth.issuers] == ["https://issuer.test", "https://second.test"]
+    assert (auth.issuers[0].algorithms, auth.issuers[0].orgs) == (("ES256",), ("acme", "beta"))
+    assert auth.issuers[1].jwks_url == "https://second.test/keys"
+
+
+def test_issuers_and_sign_in_are_read_from_the_environment_over_the_file(tmp_path):
+    env = {
+        "PENSTOCK_AUTH_OIDC_CLIENT_ID": "another",
+        "PENSTOCK_AUTH_OIDC_SCOPES": '["openid", "email", "profile"]',
+        "PENSTOCK_AUTH_SESSION_IDLE_S": "90",
+        "PENSTOCK_AUTH_ISSUERS": '[{issuer = "https://third.test", audience = "x", jwks_file = "k.json"}]',
+    }
+    auth = load(written(tmp_path, ISSUERS), env).auth
+    assert (auth.oidc.client_id, auth.oidc.issuer) == ("another", "https://login.test")
+    assert auth.oidc.scopes == ("openid", "email", "profile")
+    assert auth.session_idle_s == 90
+    assert [each.issuer for each in auth.issuers] == ["https://third.test"]
+    assert (
+        load(None, {"PENSTOCK_AUTH_OIDC_ISSUER": "https://login.test"}).auth.oidc.issuer
+        == "https://login.test"
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["AUTH_OIDC_COLOUR", "AUTH_OIDC_", "AUTH_OIDC_ISSUER_X", "AUTH_ISSUERS_ORG", "AUTH_X_Y", "DISCOVER_X"],
+)
+def test_an_environment_of_a_group_within_that_is_no_setting_is_a_mistake(name):
+    told = refused(None, {f"PENSTOCK_{name}": "x"})
+    assert told.count("\n  - ") == 1
+    assert f"PENSTOCK_{name}: no such setting" in told
+
+
+def test_a_group_within_that_is_no_table_is_the_files_mistake(tmp_path):
+    told = refused(written(tmp_path, "[auth]\noidc = 7\n"), {"PENSTOCK_AUTH_OIDC_NAME": "x"})
+    assert told.count("\n  - ") == 1
+    assert "auth.oidc: " in told
+
+
+def test_mistakes_within_issuers_are_told_all_at_once_each_with_its_path(tmp_path):
+    told = refused(
+        written(
+            tmp_path,
+            """
+            [auth]
+            session_idle_s = 0
+            [auth.oidc]
+            clientid = "x"
+            algorithms = ["HS256"]
+            [[auth.issuers]]
+            issuer = ""
+            algorithms = ["none"]
+            leeway_s = 301
+            """,
+        )
+    )
+    expected = ("auth.session_idle_s", "auth.oidc.clientid", "auth.oidc.algorithms", "auth.issuers[0].issuer")
+    for path in (
+        *expected,
+        "auth.issuers[0].algorithms",
+        "auth.issuers[0].leeway_s",
+        "auth.issuers[0].audience",
+    ):
+        assert f"\n  - {path}" in told, path
+    assert told.count("\n  - ") == 7

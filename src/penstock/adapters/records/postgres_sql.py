@@ -91,9 +91,17 @@ class Sql:
 RETRYABLE = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 """PostgreSQL rolled the transaction back so that another could go on; ours may simply run again."""
 
-FOREIGN = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, RuntimeError)
-"""Whatever the driver raises when the store, and not we, is at fault; the last is uvloop's, for a socket that was
-closed a moment before it is written to."""
+FOREIGN = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+    RuntimeError,
+)
+"""Whatever the driver raises when the store, and not we, is at fault. InternalClientError: a server that dies may say
+so between two calls, and the driver then waits for more of it; RuntimeError is uvloop's, for a socket that was closed
+a moment before it is written to."""
 
 ERRORS: tuple[tuple[type[BaseException], type[PenstockError], str, str], ...] = (
     (asyncpg.UniqueViolationError, Conflict, "Another row has this value of a unique index already.", ""),

@@ -1,0 +1,40 @@
+"""How the platform is, in one object for people and for `penstock status`.
+
+Promise: it asks nothing of any dependency, so it answers when they are down; it names no tenant and no secret.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from pydantic import BaseModel
+
+from penstock.gateway.management.parts import Api
+from penstock.gateway.management.policy import Routes
+from penstock.mechanisms.roles import Action
+
+ROUTES = Routes("status")
+
+
+class StatusView(BaseModel):
+    """How the platform is. `dependencies` tells which work, `breakers` the state of each back end, `unpriced` why each
+    model left out is not served.
+    """
+
+    version: str
+    uptime_s: float
+    draining: bool
+    dependencies: dict[str, bool]
+    in_flight: int
+    connections: int
+    providers: dict[str, int]
+    breakers: dict[str, str]
+    models: int
+    unpriced: dict[str, str]
+    audit_waiting: int
+    audit_dropped: int
+
+
+@ROUTES.add("GET", "/status", needs=Action.READ_STATUS)
+async def status(api: Api) -> StatusView:
+    """Tell how the platform is."""
+    return StatusView.model_validate(msgspec.to_builtins(api.status()))

@@ -1,0 +1,1 @@
+"""One file per noun of the platform: what a `Client` has as attributes."""

@@ -1,0 +1,1 @@
+"""Who may reach what: every route of the management API, called by every role, about everybody's things."""
