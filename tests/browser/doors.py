@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from penstock.kernel.settings import OidcSettings
 from penstock.mechanisms.changes import THE_PLATFORM
@@ -25,8 +26,13 @@ GUEST = "kim"
 
 
 @contextmanager
-def house_with_sso(simulator: SimulatorOptions | None = None) -> Iterator[House]:
-    """Put up a platform with a real OpenID provider beside it; somebody is invited who signs in there."""
+def house_with_sso(
+    simulator: SimulatorOptions | None = None, *, called: str = SSO, **sections: Any
+) -> Iterator[House]:
+    """Put up a platform with a real OpenID provider beside it; somebody is invited who signs in there.
+
+    `called` is the provider's name; `sections` are of the settings (tests/stage).
+    """
     with tempfile.TemporaryDirectory(prefix="penstock-doors-") as name, socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         back = f"http://127.0.0.1:{sock.getsockname()[1]}/console/sign-in/oidc/back"
@@ -34,9 +40,9 @@ def house_with_sso(simulator: SimulatorOptions | None = None) -> Iterator[House]
         secrets.mkdir(parents=True, mode=0o700)
         write_private(secrets / "provider", SECRETS["basic"])
         with provider([back]) as issuer:
-            oidc = OidcSettings(issuer=issuer, name=SSO, client_id="basic", client_secret="provider")
+            oidc = OidcSettings(issuer=issuer, name=called, client_id="basic", client_secret="provider")
             simulated = simulator or SimulatorOptions(speeds=SPEEDS)
-            with house(Path(name), simulator=simulated, sock=sock, auth={"oidc": oidc}) as it:
+            with house(Path(name), simulator=simulated, sock=sock, auth={"oidc": oidc}, **sections) as it:
                 invited = it.stage.platform.people.invite(
                     THE_PLATFORM, f"{GUEST}@example.org", "Kim", "developer", org="default", team="search"
                 )

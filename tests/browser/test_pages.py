@@ -9,6 +9,7 @@ import re
 
 import pytest
 
+from tests.browser.flood import FAST
 from tests.browser.theatre import PASSWORD, chromium, enter, house, serious, visitor
 
 PAGES = ("/", "/requests", "/costs", "/costs?by=team&then=model", "/account")
@@ -164,26 +165,6 @@ def test_whoever_signs_out_is_out_and_comes_back_by_password(browser, it, cookie
         page.goto(it.console("/account"))
         page.wait_for_url(re.compile("/sign-in"))
         guest.nothing_went_wrong()
-
-
-FAST = """
-window.sources = [];
-window.EventSource = class extends EventTarget {
-  constructor() {
-    super();
-    this.readyState = 1;
-    sources.push(this);
-    setTimeout(() => this.dispatchEvent(new Event("open")), 0);
-    this.timer = setInterval(() => {
-      for (let n = 0; n < 20; n += 1) {
-        this.dispatchEvent(new MessageEvent("paint", { data: "<tr><td>row</td></tr>" }));
-      }
-    }, 4);
-  }
-  close() { this.readyState = 2; clearInterval(this.timer); }
-};
-window.EventSource.CLOSED = 2;
-"""
 
 
 def test_however_much_comes_a_page_repaints_at_most_twenty_times_a_second_and_keeps_its_bound(

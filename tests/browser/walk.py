@@ -52,6 +52,7 @@ class Walk:
     looks: int = 0
     passes: int = 0
     impacts: Counter[str] = field(default_factory=Counter[str])
+    rules: Counter[str] = field(default_factory=Counter[str])
     faults: list[str] = field(default_factory=list[str])
 
     @property
@@ -126,6 +127,7 @@ class Walk:
         self.passes += found["passes"]
         for each in found["violations"]:
             self.impacts[each["impact"]] += len(each["where"])
+            self.rules[each["id"]] += len(each["where"])
             if each["impact"] in SERIOUS:
                 self.faults += [f"{name}: {each['id']} ({each['impact']}) {where}" for where in each["where"]]
         for size in (NARROW, WIDE):
@@ -151,6 +153,7 @@ class Walk:
         self.looks += other.looks
         self.passes += other.passes
         self.impacts += other.impacts
+        self.rules += other.rules
         self.faults += other.settle()
 
     def settle(self) -> list[str]:

@@ -27,7 +27,7 @@ BLOCKS = re.findall(r"^```console\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 SHOWN = [line.removeprefix("$ ") for block in BLOCKS for line in block.splitlines()]
 LIVE = ("--live", "requests tail")
 SAYS = {
-    "penstock status": r"What breaks first\n.*\n.*requests +[▁-█]",
+    "penstock status": r"What breaks first\n(.|\n)*requests +[▁-█]",
     "penstock status --live": r"first: \S",
     "penstock requests tail --team search": r"search/kim +sim/model",
     "penstock requests tail --outcome ok --json": r'^{"request_id":"req_.*}\n$',

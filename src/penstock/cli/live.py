@@ -26,7 +26,7 @@ FIRST_DELAY_S: Final = 0.5
 LONGEST_DELAY_S: Final = 5.0
 STEADY_S: Final = 10.0
 """A stream that lasted so long was a good one: the next delay is the first again."""
-RESTARTING: Final = "The server ended the stream: it stops or restarts."
+RESTARTING: Final = "The server stops or restarts."
 T = TypeVar("T")
 
 

@@ -128,9 +128,8 @@ def complain(error: PenstockError, *, as_json: bool) -> int:
         }
         text = _harmless(msgspec.json.encode({"error": told}, enc_hook=str).decode())
     else:
-        text = shown(
-            f"penstock: {error}", keep="\n"
-        )  # a configuration tells each mistake on a line of its own
+        # A configuration tells each mistake on a line of its own.
+        text = shown(f"penstock: {error}", keep="\n")
     sys.stderr.write(text + "\n")
     return error.exit_code
 

@@ -73,6 +73,7 @@ def test_the_minor_series_are_one_and_nothing_is_left_out():
     legend = drawn(*chart(many, 100))[-1]
     assert [f"m{n}" in legend for n in range(9)] == [n < MINOR for n in range(9)]
     assert OTHERS in legend
+    assert "▞" in "".join(drawn(*chart(many, 100))[1:-3])  # they have their share of the column
     just = costs(("day", "model"), *((("0", f"m{n}"), 10 - n) for n in range(MINOR + 1)), days=1)
     assert OTHERS not in drawn(*chart(just, 100))[-1]
 

@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 from rich.console import Console
@@ -231,7 +232,10 @@ def piped(far, *words: str, lines: int) -> tuple[list[str], int, str]:
     with subprocess.Popen(
         command, env=environment(far.url), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as it:
+        ceiling = threading.Timer(CEILING_S, it.kill)
+        ceiling.start()
         read = [it.stdout.readline() for _ in range(lines)]
+        ceiling.cancel()
         it.send_signal(signal.SIGINT)
         rest, complaints = it.communicate(timeout=CEILING_S)
         assert rest == ""
@@ -292,7 +296,7 @@ def test_whoever_stops_reading_ends_it_without_a_complaint(far):
 
 def test_neither_does_a_short_answer_that_nobody_reads(far):
     far.answers["GET /keys"] = ()
-    command = f"{sys.executable} -m penstock.cli keys list | true; exit ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} -m penstock.cli keys list --json | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(
         ["bash", "-c", command],
         check=False, env=environment(far.url), capture_output=True, text=True, timeout=CEILING_S,

@@ -6,6 +6,7 @@ import io
 import json
 
 import pytest
+from msgspec import structs
 from rich.cells import cell_len
 from rich.console import Console
 
@@ -67,6 +68,14 @@ def test_no_line_is_wider_than_the_terminal_and_the_figures_are_there(width, hei
     told = "\n".join(lines)
     for part in ("98 %", "openai/gpt-4o is given a rest", "9.87 s", "today $41.87", "Trying again"):
         assert part in told
+
+
+def test_what_is_too_long_is_cut_and_not_wrapped():
+    codes = {f"a_rather_long_code_{n}": 3 for n in range(9)}
+    lines = drawn(structs.replace(NOW, errors=ErrorCounts(requests=99, failed=27, by_code=codes)), 60)
+    (place,) = [n for n, line in enumerate(lines) if line.startswith("Errors")]
+    assert lines[place].endswith("…")
+    assert lines[place + 1].strip() == ""
 
 
 @pytest.mark.parametrize("height", [18, 24, 40, 60])

@@ -135,7 +135,8 @@ def made_up_with(request_id: str) -> Platform:
 
 
 @pytest.mark.parametrize(
-    ("path", "needs"), [("/", "read status"), ("/requests", "read requests"), ("/costs", "read usage")]
+    ("path", "needs"),
+    [("/settings", "read settings"), ("/requests", "read requests"), ("/costs", "read usage")],
 )
 def test_a_page_that_is_not_for_a_role_is_refused_before_its_code_runs(path, needs):
     me = Me(kind="person", id="per_b", role="auditor", may=("see and end one's own sessions",), csrf="c")

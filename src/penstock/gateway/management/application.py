@@ -32,6 +32,7 @@ from penstock.gateway.management.policy import Open, Routes, must_be_declared
 from penstock.gateway.management.refusals import render_refusals
 
 DOCUMENT: Final = Routes("document")
+STREAM: Final = "text/event-stream"
 NOUNS: Final = (
     me.ROUTES,
     sessions.ROUTES,
@@ -88,6 +89,16 @@ def openapi(app: FastAPI) -> dict[str, Any]:
                 # Mistakes are told as 400 here; the framework would document its own 422.
                 operation["responses"].pop("422", None)
                 operation["security"] = [] if operation.get(Open.PUBLIC.value) else [{"bearer": []}]
+                _tell_streams(operation["responses"])
         for name in ("HTTPValidationError", "ValidationError"):
             told["components"]["schemas"].pop(name, None)
     return app.openapi_schema or {}
+
+
+def _tell_streams(replies: dict[str, Any]) -> None:
+    """Have a live view's replies say what they are: events without one schema; refusals are JSON as everywhere."""
+    for code, reply in replies.items():
+        content = reply.get("content", {})
+        if STREAM in content:
+            told = content.pop(STREAM)
+            content.update({STREAM: {}} if code == "200" else {"application/json": told})

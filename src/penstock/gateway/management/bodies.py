@@ -1,6 +1,7 @@
 """What the bodies of the management API are made of. Unknown members are refused, so nothing is smuggled past a reader.
 
-Promise: identifiers are 1 to 64 of ``a-z A-Z 0-9 . _ -``; amounts are integer nano-dollars; 0 is no limit.
+Promise: identifiers are 1 to 64 of ``a-z A-Z 0-9 . _ -``; a label is one line without control
+characters; amounts are integer nano-dollars; 0 is no limit.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from penstock.kernel.context import Cap, Rate
 from penstock.kernel.errors import Invalid
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
-Label = Annotated[str, Field(max_length=128)]
+Label = Annotated[str, Field(max_length=128, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")]
 Model = Annotated[str, Field(min_length=1, max_length=256)]
 Models = Annotated[list[Model], Field(max_length=200)]
-Nanos = Annotated[int, Field(ge=0, le=9_000_000_000_000_000_000)]
-Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Nanos = Annotated[int, Field(ge=0, le=9_000_000_000_000_000_000, strict=True)]
+Count = Annotated[int, Field(ge=0, le=1_000_000_000, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
 
 
 class Body(BaseModel):
-    """A strict body: unknown members are refused, and text is not taken for a number."""
+    """A strict body: unknown members are refused, and neither text nor a truth value is taken for a number."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,8 +45,12 @@ class CapBody(Body):
 
     window: Literal["day", "month", "total"]
     limit_nanos: Nanos
-    warn_percent: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(max_length=10)] = [50, 80, 100]
-    hard: bool = True
+    warn_percent: Annotated[list[Annotated[int, Field(ge=1, le=100, strict=True)]], Field(max_length=10)] = [
+        50,
+        80,
+        100,
+    ]
+    hard: Flag = True
 
 
 Caps = Annotated[list[CapBody], Field(max_length=3)]

@@ -14,6 +14,7 @@ from penstock.gateway.management.bodies import (
     CapBody,
     Caps,
     Count,
+    Flag,
     Label,
     Models,
     Name,
@@ -38,8 +39,8 @@ class KeyBody(Body):
     max_input_tokens: Count = 0
     max_output_tokens: Count = 0
     max_request_nanos: Nanos = 0
-    expires_in_s: Annotated[int, Field(ge=0, le=10 * 365 * 86_400)] = 0
-    end_users: bool = False
+    expires_in_s: Annotated[int, Field(ge=0, le=10 * 365 * 86_400, strict=True)] = 0
+    end_users: Flag = False
 
 
 class KeyPatch(Body):
@@ -59,7 +60,7 @@ class KeyPatch(Body):
 class RotateBody(Body):
     """A rotation: the old key goes on for `overlap_s` seconds."""
 
-    overlap_s: Annotated[int, Field(ge=0, le=30 * 86_400)] = 3600
+    overlap_s: Annotated[int, Field(ge=0, le=30 * 86_400, strict=True)] = 3600
 
 
 class KeyView(BaseModel):

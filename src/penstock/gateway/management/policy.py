@@ -9,6 +9,7 @@ parsed, looked up or changed.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -28,8 +29,9 @@ PREFIX: Final = "/api/v1"
 ACTION: Final = "x-penstock-action"
 BESIDES: Final = "x-penstock-besides"
 LEVEL_S: Final = 0.005
-"""How long "there is no such thing" waits. The event loop's timers tick in whole milliseconds, so the few microseconds
-by which finding somebody else's thing takes longer than finding nothing drown in where the tick falls."""
+"""How long "there is no such thing" waits on average, by lot between half and one and a half of it: the microseconds by
+which finding others' things takes longer than finding nothing drown in it, for hundreds of thousands of tries."""
+_LOTS: Final = random.SystemRandom()
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
@@ -84,7 +86,7 @@ class Guarded(APIRoute):
             try:
                 return await serve(request)
             except NotFound:
-                await asyncio.sleep(LEVEL_S)
+                await asyncio.sleep(LEVEL_S * (0.5 + _LOTS.random()))
                 raise
 
         return guarded

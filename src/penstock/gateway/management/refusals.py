@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from penstock.dialects.openai_errors import render_error, retry_headers
 from penstock.kernel.errors import Broken, Invalid, NotFound, PenstockError, TooLarge
@@ -54,7 +55,7 @@ async def _render(_request: Request, error: Exception) -> Response:
     return _told(error if isinstance(error, PenstockError) else Broken("A request could not be handled."))
 
 
-async def _render_http(_request: Request, error: Exception) -> Response:
+async def _render_http(request: Request, error: Exception) -> Response:
     """Render the framework's own refusals: unknown paths, methods, bodies that are not what they say."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     ours: dict[int, PenstockError] = {
@@ -65,7 +66,16 @@ async def _render_http(_request: Request, error: Exception) -> Response:
     answer = _told(ours.get(status, Invalid("The body could not be read.", field="body")))
     answer.status_code = status
     answer.headers.update(getattr(error, "headers", None) or {})
+    if status == 405:
+        answer.headers["allow"] = ", ".join(_served(request))
     return answer
+
+
+def _served(request: Request) -> list[str]:
+    """Return every method of a path (RFC 9110, 10.2.1); the framework names those of one route."""
+    found = [each for each in request.app.routes if each.matches(request.scope)[0] is not Match.NONE]
+    alike = [each for each in request.app.routes if found and each.path == found[0].path]
+    return sorted({method for each in alike for method in each.methods})
 
 
 async def _render_validation(_request: Request, error: Exception) -> Response:

@@ -47,6 +47,52 @@ def test_every_refusal_has_the_houses_form_and_an_id(
     office(tmp_path, case)
 
 
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [
+        ("/api/v1/keys", "GET, POST"),
+        ("/api/v1/keys/key_x", "DELETE, GET, PATCH"),
+        ("/api/v1/sessions/oidc", "GET, POST"),
+        ("/api/v1/status", "GET"),
+    ],
+)
+def test_a_method_that_is_not_served_is_told_those_that_are(tmp_path: Path, path: str, allow: str) -> None:
+    async def case(it: Office) -> None:
+        told = await it.ask("OPTIONS", path, by=await it.as_("admin"))
+        assert (told.status, told.headers["allow"]) == (405, [allow])
+
+    office(tmp_path, case)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/v1/keys", {"end_users": 1}),
+        ("/api/v1/keys", {"end_users": "yes"}),
+        ("/api/v1/keys", {"max_input_tokens": "5"}),
+        ("/api/v1/keys", {"rate": {"requests_per_minute": True}}),
+        ("/api/v1/keys", {"caps": [{"window": "day", "limit_nanos": 1, "hard": 0}]}),
+        ("/api/v1/keys", {"caps": [{"window": "day", "limit_nanos": "1"}]}),
+    ],
+)
+def test_neither_text_nor_a_truth_value_is_taken_for_a_number(tmp_path: Path, path: str, body: Any) -> None:
+    async def case(it: Office) -> None:
+        assert (await it.ask("POST", path, body, by=await it.as_("owner"))).status == 400
+
+    office(tmp_path, case)
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "\x1b[31mred", "\x00", "\x9b2J", "\u2028", "ends\n"])
+def test_a_label_is_one_line_without_control_characters(tmp_path: Path, name: str) -> None:
+    async def case(it: Office) -> None:
+        by = await it.as_("owner")
+        assert (await it.ask("POST", "/api/v1/keys", {"name": name}, by=by)).status == 400
+        assert (await it.ask("PUT", "/api/v1/scopes", {"level": "org", "name": name}, by=by)).status == 400
+        assert (await it.ask("POST", "/api/v1/keys", {"name": "Übung – 日本"}, by=by)).status == 201
+
+    office(tmp_path, case)
+
+
 def test_all_the_mistakes_of_a_request_are_told_at_once(tmp_path: Path) -> None:
     async def case(it: Office) -> None:
         body = {"org": "a/b", "tier": "", "max_input_tokens": -1}
