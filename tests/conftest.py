@@ -6,11 +6,18 @@ Promise: unreachable is a failure, never a skip. `redis_url` and `postgres_dsn` 
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.services import PostgresServer, RedisServer, shared_postgres, shared_redis
+
+
+def pytest_configure() -> None:
+    """Let SIGINT mean Ctrl-C, here and in every program that is started: a shell has its background jobs ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

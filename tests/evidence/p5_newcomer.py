@@ -27,7 +27,7 @@ ANSWER = "The gate opens at nine."
 PORT = 8700
 START_LIMIT_S = 900.0
 COMMANDS = ("git clone ROOT penstock", "cd penstock", "make up")
-README_PATH = re.compile(r"(\w+) commands and (\w+) clicks")
+README_PATH = re.compile(r"(\w+) commands and\s+(\w+) clicks")
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 

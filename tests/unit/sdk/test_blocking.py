@@ -237,15 +237,6 @@ def test_a_background_that_is_collected_on_its_own_thread_ends_all_the_same():
     assert not background._thread.is_alive()
 
 
-@pytest.fixture
-def interruptible():
-    """SIGINT means Ctrl-C: a shell that starts the tests in the background has them ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_the_call_at_the_server(server, client):
     def interrupt() -> None:
         server.waiting.wait(PATIENCE_S)
