@@ -190,6 +190,7 @@ def revision() -> tuple[str, bool]:
     generated = (
         ":!docs/evidence",
         ":!docs/charts",
+        ":!docs/img/console",
         ":!docs/reliability.md",
         ":!docs/sight.md",
         ":!docs/benchmarks.md",
