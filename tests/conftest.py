@@ -15,9 +15,13 @@ from tests.services import PostgresServer, RedisServer, shared_postgres, shared_
 
 
 def pytest_configure() -> None:
-    """Let SIGINT mean Ctrl-C, here and in every program that is started: a shell has its background jobs ignore it."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Have SIGINT and SIGQUIT mean what they mean, here and in every program that is started.
+
+    A shell has its background jobs ignore both, and what they start inherits it.
+    """
+    for number, meaning in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, meaning)
 
 
 @pytest.fixture(scope="session")

@@ -38,7 +38,7 @@ SHOWN = (
 def produce(quick: bool) -> Result:
     """Run both in turns, and the rungs; judge."""
     load.install()
-    plan = run.QUICK if quick else run.Plan(seconds=5, rounds=5, paced_rounds=3, warm_s=2, quiet_limit_s=60.0)
+    plan = run.QUICK if quick else run.Plan(seconds=5, rounds=3, paced_rounds=3, warm_s=2, quiet_limit_s=60.0)
     result = run.run(plan, targets=(Direct, Unseen, Seen))
     measured = result["figures"]
     faults = [f"not measured: {why}" for why in result["not_runnable"].values()]
