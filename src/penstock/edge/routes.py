@@ -26,8 +26,6 @@ class Policy(Enum):
     PUBLIC = "anyone"
     CALLER = "whoever may use models"
     METRICS = "whoever may read metrics"
-    STATUS = "whoever may read the status"
-    ADMIN = "whoever may read the settings"
     DECLARED = (
         "whoever the application behind admits: each of its routes declares an action, or that it is public"
     )

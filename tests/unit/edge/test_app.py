@@ -22,7 +22,7 @@ def test_a_route_runs_only_after_its_policy_was_met() -> None:
 
     routes = Routes()
     routes.add("GET", "/open", Policy.PUBLIC, serve)
-    routes.add("GET", "/shut", Policy.ADMIN, serve)
+    routes.add("GET", "/shut", Policy.METRICS, serve)
     edge, responder = Edge(routes, doorkeeper()), Replies()
 
     def got(path: str, **headers: str) -> str:

@@ -17,9 +17,9 @@ def table() -> Routes:
     """Return a small table."""
     routes = Routes()
     routes.add("GET", "/a", Policy.PUBLIC, serve)
-    routes.add("POST", "/a", Policy.ADMIN, serve)
+    routes.add("POST", "/a", Policy.METRICS, serve)
     routes.add("POST", "/b", Policy.CALLER, serve)
-    routes.mount("/api/v1/", Policy.ADMIN, serve)
+    routes.mount("/api/v1/", Policy.METRICS, serve)
     return routes
 
 
@@ -28,10 +28,10 @@ def table() -> Routes:
     [
         ("GET", "/a", Policy.PUBLIC),
         ("HEAD", "/a", Policy.PUBLIC),
-        ("POST", "/a", Policy.ADMIN),
+        ("POST", "/a", Policy.METRICS),
         ("POST", "/b", Policy.CALLER),
-        ("GET", "/api/v1/keys", Policy.ADMIN),
-        ("DELETE", "/api/v1/keys/k", Policy.ADMIN),
+        ("GET", "/api/v1/keys", Policy.METRICS),
+        ("DELETE", "/api/v1/keys/k", Policy.METRICS),
     ],
 )
 def test_a_route_is_found_with_its_own_policy(method: str, path: str, policy: Policy) -> None:
