@@ -17,7 +17,7 @@ lock() {
 }
 
 upgrade=("$@")
-engines=(--extra redis --extra postgres --extra otel)
+engines=(--extra redis --extra postgres --extra otel --extra lake)
 lock base
 lock test --constraint requirements/base.txt "${engines[@]}" --extra test
 lock check --constraint requirements/test.txt "${engines[@]}" --extra test --extra check

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,8 @@ UNTRUE = {
     f"DELETE {API}/sessions/{{session_id}}": "ensure_resource_availability",
     # Ending all of them leaves an empty list.
     f"GET {API}/people/{{person_id}}/sessions": "use_after_free",
+    # A revoked key takes nobody in, and stays on show: who asks for it is told when it was revoked.
+    f"GET {API}/keys/{{key_id}}": "use_after_free",
 }
 """What a check takes for granted and is not so here, by operation."""
 HANDED_MOST = 30
@@ -156,24 +158,18 @@ GIVEN: dict[str, Callable[[Spares], dict[str, Any]]] = {
     f"POST {API}/sessions/oidc/code": Spares.code,
 }
 END_SESSION = f"DELETE {API}/sessions/{{session_id}}"
+DRAWN, STATEFUL, STATEFUL_WALKS = ("examples", "coverage", "fuzzing"), "stateful", 40
 COSTLY = frozenset(GIVEN) - {f"POST {API}/people", f"POST {API}/sessions/oidc"}
 
 
 def fuzz(it: House, *, seed: int, seconds: int) -> Report:
-    """Run every phase for about so many seconds. `it` has an OpenID provider (tests/browser/doors)."""
+    """Run every phase; those that draw cases for about so many seconds, the stateful one, which has an end of its own,
+    for about as many at most. `it` has an OpenID provider (tests/browser/doors).
+    """
     report, spares = Report(), Spares(it, it.console("/sign-in/oidc/back"))
     signed = {"authorization": f"Bearer {spares.owner()}"}
     document = requests.get(f"{it.url}{API}/openapi.json", headers=signed, timeout=10).json()
-    schema = schemathesis.openapi.from_dict(document, config=configured(it.url, seed, seconds))
     rng = random.Random(seed)
-
-    @schema.auth(refresh_interval=None)
-    class Signed:
-        def get(self, case: Any, context: Any) -> str:
-            return spares.token or spares.owner()
-
-        def set(self, case: Any, data: str, context: Any) -> None:
-            case.headers = {**(case.headers or {}), "Authorization": f"Bearer {data}"}
 
     @schemathesis.hook
     def before_call(context: Any, case: Any, kwargs: Any) -> None:
@@ -185,6 +181,31 @@ def fuzz(it: House, *, seed: int, seconds: int) -> Report:
         elif isinstance(case.body, dict):
             spares.hand(case.operation.label, case.body)
 
+    try:
+        for phases in (DRAWN, (STATEFUL,)):
+            schema = schemathesis.openapi.from_dict(
+                document, config=configured(it.url, seed, seconds, phases)
+            )
+            _prepare(schema, report, spares)
+            for event in from_schema(schema).execute():
+                _note(report, event)
+    finally:
+        hooks.unregister(before_call)
+    report.owners = spares.owners
+    return report
+
+
+def _prepare(schema: Any, report: Report, spares: Spares) -> None:
+    """Have calls of `schema` signed, and their answers counted."""
+
+    @schema.auth(refresh_interval=None)
+    class Signed:
+        def get(self, case: Any, context: Any) -> str:
+            return spares.token or spares.owner()
+
+        def set(self, case: Any, data: str, context: Any) -> None:
+            case.headers = {**(case.headers or {}), "Authorization": f"Bearer {data}"}
+
     @schema.hook
     def after_call(context: Any, case: Any, response: Any) -> None:
         _count(report, case.operation.label, response)
@@ -193,17 +214,11 @@ def fuzz(it: House, *, seed: int, seconds: int) -> Report:
             spares.look()
 
     report.operations = {operation.ok().label for operation in schema.get_all_operations()}
-    try:
-        for event in from_schema(schema).execute():
-            _note(report, event)
-    finally:
-        hooks.unregister(before_call)
-    report.owners = spares.owners
-    return report
 
 
-def configured(url: str, seed: int, seconds: int) -> SchemathesisConfig:
-    """Return how schemathesis is set up: every phase, every check but those that are `OFF` or `UNTRUE`."""
+def configured(url: str, seed: int, seconds: int, phases: Sequence[str]) -> SchemathesisConfig:
+    """Return how schemathesis is set up: `phases`, every check but those that are `OFF` or `UNTRUE`."""
+    asked = {name: {"enabled": name in phases} for name in (*DRAWN, STATEFUL)}
     return SchemathesisConfig.from_dict(
         {
             "seed": seed,
@@ -217,7 +232,11 @@ def configured(url: str, seed: int, seconds: int) -> SchemathesisConfig:
                 {"include-name": name, "checks": {check: {"enabled": False}}}
                 for name, check in UNTRUE.items()
             ],
-            "phases": {"examples": {"fill-missing": True}},
+            "phases": {
+                **asked,
+                "examples": {**asked["examples"], "fill-missing": True},
+                STATEFUL: {**asked[STATEFUL], "generation": {"max-examples": STATEFUL_WALKS}},
+            },
             "generation": {"database": "none", "no-shrink": True},
         }
     )
@@ -235,9 +254,10 @@ def _count(report: Report, label: str, response: Any) -> None:
 def _note(report: Report, event: events.EngineEvent) -> None:
     match event:
         case events.PhaseFinished():
-            before = report.phases.get(event.phase.name.value)
-            after = event.status.value
-            report.phases[event.phase.name.value] = before if before == "failure" else after
+            name, after = event.phase.name.value, event.status.value
+            before = report.phases.setdefault(name, after)
+            if before != "failure" and after != "skip":  # each run skips what is the other's
+                report.phases[name] = after
         case events.NonFatalError():
             report.errors.append(f"{event.label}: {event.value!r}"[:300])
         case events.FatalError():

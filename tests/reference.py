@@ -111,6 +111,8 @@ def default(field: msgspec.inspect.Field) -> str:
         return "required"
     if isinstance(unwrapped(field.type)[0], msgspec.inspect.StructType):
         return ""
+    if field.default is msgspec.NODEFAULT:  # made anew for each: an empty table or list
+        return "none"
     return "none" if field.default in ((), "") else f"`{json.dumps(field.default)}`"
 
 

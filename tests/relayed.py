@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+from penstock.dialects.openai import CODEC
 from penstock.gateway.attempt import StreamedAnswer
+from penstock.gateway.wording import Passage
 from penstock.ports.providers import ProviderFailure
 
 T = TypeVar("T")
@@ -41,7 +43,7 @@ class Pieces:
 def relay(pieces: Sequence[bytes], *, keep_usage: bool = True) -> Outcome:
     """Pass a stream on; returns what the caller got, what accounting knows, and how it failed ("" if not)."""
     reply: Any = Pieces(pieces)
-    answer = StreamedAnswer(reply, keep_usage=keep_usage)
+    answer = StreamedAnswer(reply, Passage(CODEC), keep_usage=keep_usage)
     out: list[bytes] = []
     failure = ""
     try:

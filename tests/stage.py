@@ -28,6 +28,7 @@ from penstock.kernel.settings import (
     PriceSettings,
     ProviderSettings,
     ResilienceSettings,
+    RouteSettings,
     ServerSettings,
     Settings,
     StoreSettings,
@@ -117,9 +118,17 @@ async def until(holds: Callable[[], Awaitable[bool]], within_s: float) -> None:
 
 
 def settings(
-    folder: Path, upstream: str, *, models: tuple[str, ...] = MODELS, **sections: Mapping[str, Any]
+    folder: Path,
+    upstream: str,
+    *,
+    models: tuple[str, ...] = MODELS,
+    others: Callable[[str], tuple[ProviderSettings, ...]] = lambda _url: (),
+    routes: tuple[RouteSettings, ...] = (),
+    **sections: Mapping[str, Any],
 ) -> Settings:
-    """Return settings of a platform over one provider at the simulator's prices; `sections` override fields."""
+    """Return settings of a platform over one provider at the simulator's prices; `sections` override fields, `others`
+    are further providers at the simulator's address.
+    """
     price = PriceSettings(provider="sim", model="*", input="0.15", output="0.60")
     provider = ProviderSettings(
         **{
@@ -139,7 +148,8 @@ def settings(
         traces=TraceSettings(**sections.get("traces", {})),
         auth=AuthSettings(**sections.get("auth", {})),
         otel=OtelSettings(**sections.get("otel", {})),
-        providers=(provider,),
+        providers=(provider, *others(upstream)),
+        routes=routes,
         prices=(price,),
         discover=False,
     )
@@ -151,12 +161,15 @@ async def stage(
     *,
     simulator: SimulatorOptions | None = None,
     sock: socket.socket | None = None,
+    others: Callable[[str], tuple[ProviderSettings, ...]] = lambda _url: (),
+    routes: tuple[RouteSettings, ...] = (),
     **sections: Mapping[str, Any],
 ) -> AsyncIterator[Stage]:
-    """Put the stage up; `sections` are fields of the settings by section, `provider` among them."""
+    """Put the stage up; `sections` are fields of the settings by section, `provider` among them; see `settings`."""
     provider = await run_simulator(simulator)
     try:
-        platform = await start(settings(folder / "data", provider.url, **sections), {}, sock=sock)
+        set_up = settings(folder / "data", provider.url, others=others, routes=routes, **sections)
+        platform = await start(set_up, {}, sock=sock)
         try:
             yield Stage(provider, platform)
         finally:

@@ -19,7 +19,7 @@ from typing import Any
 import uvloop
 
 from penstock.gateway.admission import Admission
-from penstock.gateway.http import OpenAiFace
+from penstock.gateway.http import Chats
 from penstock.gateway.pipeline import Pipeline
 from penstock.gateway.relay import Relay
 from penstock.wiring.app import start
@@ -51,15 +51,15 @@ def _watch(readings: Readings, name: str, owner: type[Any], method: str) -> None
 
 def _watch_arrival(readings: Readings) -> None:
     """Time from the first byte of a request to the gateway's first line, in µs."""
-    inner = OpenAiFace.chat
+    inner = Chats.chat
     kept = readings.setdefault("before", [])
 
-    async def timed(self: OpenAiFace, request: Any, responder: Any, principal: Any) -> None:
+    async def timed(self: Chats, face: Any, request: Any, responder: Any, principal: Any) -> None:
         if len(kept) < KEPT:
             kept.append((time.monotonic_ns() - request.received_ns) / 1e3)
-        await inner(self, request, responder, principal)
+        await inner(self, face, request, responder, principal)
 
-    OpenAiFace.chat = timed
+    Chats.chat = timed
 
 
 async def _lag(readings: Readings) -> None:

@@ -24,13 +24,16 @@ from penstock.adapters.signals.embedded import EmbeddedSignals
 from penstock.adapters.state.embedded import EmbeddedState
 from penstock.adapters.stream.embedded import SegmentStream
 from penstock.adapters.traces.sqlite import SqliteTraces
+from penstock.dialects.codecs import CODECS
 from penstock.dialects.openai_envelope import open_chat
 from penstock.dialects.openai_facts import read_reply_facts
 from penstock.gateway.admission import Seat, worst_nanos
 from penstock.gateway.ask import Ask
+from penstock.gateway.faces import OPENAI
 from penstock.gateway.headers import money_headers, request_headers
 from penstock.gateway.routing import Endpoint, RouteTable
 from penstock.gateway.story import Story
+from penstock.gateway.wording import Wording
 from penstock.kernel.clock import SystemClock
 from penstock.kernel.context import Cap, Principal, Rate, RequestContext
 from penstock.kernel.ids import new_id
@@ -148,14 +151,18 @@ def _alone() -> list[Rung]:
 
     def route() -> None:
         chosen = path.table.find(envelope.model).order(7)
+        wording = Wording(OPENAI, envelope, CODECS, "req_1", path.clock)
+        wording.body(wording.sayable(chosen)[0], OUTPUT_TOKENS)
         worst_nanos(chosen, ask, OUTPUT_TOKENS)
-        envelope.render(chosen[0].model, OUTPUT_TOKENS, include_usage=True, limit_name="max_tokens")
+        wording.passage(chosen[0])
+
+    said = Wording(OPENAI, envelope, CODECS, "req_1", path.clock)
 
     def usage() -> None:
         facts = read_reply_facts(REPLY)
         assert facts.usage is not None
         cost = cost_nanos(targets[0].price, facts.usage.mended())
-        request_headers(context, seat, targets[0])
+        request_headers(context, said, seat, targets[0])
         money_headers(cost)
 
     names = list(BUDGET_US)

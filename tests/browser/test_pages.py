@@ -90,6 +90,17 @@ def test_the_tail_of_requests_follows_what_happens(signed_in, it):
     page.locator("#rows tr.is-new").first.wait_for()
 
 
+def test_requests_that_are_too_many_to_show_are_counted_on_the_page(signed_in, it):
+    page = signed_in.page
+    page.goto(it.console("/requests"))
+    page.get_by_role("button", name="Paused").click()
+    page.get_by_role("button", name="Live").wait_for()
+    for seed in (8, 9):  # the count comes with the next rows
+        it.play(60, seed=seed)
+        page.wait_for_timeout(1200)
+    page.get_by_text(re.compile(r"^\d+ more came than could be shown here")).wait_for()
+
+
 def test_a_request_is_found_by_its_filter_and_shows_its_waterfall(signed_in, it):
     page = signed_in.page
     page.goto(it.console("/requests"))

@@ -31,6 +31,8 @@ ADAPTERS: Final[dict[str, tuple[Contract, ...]]] = {
     "ledger/sqlite": (ledger.CASES,),
     "ledger/postgres": (ledger.CASES,),
     "providers/openai": (providers.CASES, providers.FAULTS),
+    "providers/anthropic": (providers.CASES, providers.FAULTS),
+    "providers/gemini": (providers.CASES, providers.FAULTS),
     "providers/scripted": (providers.CASES, providers.FAULTS),
     "providers/local": (providers.CASES,),
     "records/sqlite": (records.CASES,),

@@ -7,14 +7,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import pytest
 
+from penstock.adapters.providers.anthropic import AnthropicProvider
+from penstock.adapters.providers.gemini import GeminiProvider
 from penstock.adapters.providers.local import MODEL, LocalExtractive
 from penstock.adapters.providers.openai import OpenAIProvider
 from penstock.adapters.providers.scripted import ScriptedAnswer, ScriptedProvider
+from penstock.adapters.providers.vendor import VendorProvider
 from penstock.contracts.case import BrokenPromise
 from penstock.contracts.providers import CASES, FAULTS, ProviderHarness
+from penstock.dialects import anthropic, gemini, openai
+from penstock.dialects.codec import Codec
 from penstock.net.client import HttpClient, Origin
 from penstock.ports import providers as port
 from penstock.ports.providers import ProviderFailure
@@ -58,15 +64,32 @@ def in_process(provider, **more) -> ProviderHarness:
     )
 
 
+class Wire(NamedTuple):
+    """A vendor's adapter, the path of its base URL, and how its dialect is asked."""
+
+    adapter: type[VendorProvider] = OpenAIProvider
+    path: str = "/v1"
+    codec: Codec = openai.CODEC
+    turns: str = "messages"
+    output_tokens: int | None = None
+
+
+WIRES = {
+    "openai": Wire(),
+    "anthropic": Wire(AnthropicProvider, "", anthropic.CODEC, "messages", 64_000),
+    "gemini": Wire(GeminiProvider, "", gemini.CODEC, "contents"),
+}
+
+
 @asynccontextmanager
-async def wire(adapter: type[OpenAIProvider] = OpenAIProvider) -> AsyncIterator[ProviderHarness]:
+async def wire(spoken: Wire = WIRES["openai"]) -> AsyncIterator[ProviderHarness]:
     """Give the adapter in front of a simulated vendor, two real sockets apart."""
     simulator = await run_simulator(SimulatorOptions(key=KEY))
     client = HttpClient()
-    provider = adapter("sim", base_url=simulator.url, client=client, key=Secret(KEY), vendor="openai")
-    origin, _ = Origin.parse(simulator.url)
+    provider = spoken.adapter("sim", base_url=simulator.root + spoken.path, client=client, key=Secret(KEY))
+    origin, _ = Origin.parse(simulator.root)
 
-    async def same() -> OpenAIProvider:
+    async def same() -> VendorProvider:
         return provider
 
     async def order(text: str) -> None:
@@ -84,6 +107,9 @@ async def wire(adapter: type[OpenAIProvider] = OpenAIProvider) -> AsyncIterator[
             advance=asyncio.sleep,
             reopen=same,
             peer=same,
+            codec=spoken.codec,
+            turns=spoken.turns,
+            output_tokens=spoken.output_tokens,
             order=order,
             unread_bytes=lambda reply: reply.buffered_bytes,
             open_sockets=in_use,
@@ -110,14 +136,16 @@ async def local() -> AsyncIterator[ProviderHarness]:
     yield in_process(LocalExtractive(), model=MODEL)
 
 
+@pytest.mark.parametrize("name", WIRES)
 @each(CASES)
-def test_openai(case):
-    run(tried("providers/openai", case, kept(case, wire())))
+def test_wire(case, name):
+    run(tried(f"providers/{name}", case, kept(case, wire(WIRES[name]))))
 
 
+@pytest.mark.parametrize("name", WIRES)
 @each(FAULTS)
-def test_openai_faults(case):
-    run(tried("providers/openai", case, kept(case, wire())))
+def test_wire_faults(case, name):
+    run(tried(f"providers/{name}", case, kept(case, wire(WIRES[name]))))
 
 
 @each(CASES)
@@ -212,7 +240,7 @@ def test_a_seeded_bug_is_caught(bug, adapter):
         if name == "an_answer_nobody_reads_does_not_pile_up":
             continue
         try:
-            run(kept(case, wire(adapter)))
+            run(kept(case, wire(Wire(adapter))))
         except (BrokenPromise, ProviderFailure):
             broken.append(name)
             break

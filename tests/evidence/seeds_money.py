@@ -84,9 +84,9 @@ GATEWAY_SEEDS = (
     Seed(
         "the answer is not clamped to what is held",
         "an answer cannot cost more than was held for it",
-        "gateway/pipeline.py",
-        "target.model, seat.output_tokens, include_usage",
-        "target.model, envelope.output_limit, include_usage",
+        "gateway/calling.py",
+        "wording.body(target, seat.output_tokens)",
+        "wording.body(target, envelope.output_limit or 1)",
         GATEWAY,
     ),
     Seed(
@@ -142,7 +142,7 @@ GATEWAY_SEEDS = (
         "a long stream is never checkpointed",
         "a crash leaves an estimate at most one checkpoint away from the truth",
         "gateway/relay.py",
-        "                self._checkpoint(meter, target, answer)\n",
+        "                self._checkpoint(turn.meter, target, answer)\n",
         "",
         GATEWAY,
     ),

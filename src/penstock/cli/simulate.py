@@ -1,4 +1,4 @@
-"""`penstock simulate`: a provider on the OpenAI wire that misbehaves on order and keeps its own billing truth."""
+"""`penstock simulate`: a provider on three wires that misbehaves on order and keeps its own billing truth."""
 
 from __future__ import annotations
 

@@ -39,6 +39,7 @@ from penstock.console.pages import (
 from penstock.console.render import Renderer
 from penstock.console.security import PREFIX
 from penstock.console.visits import Console, Door, Guest, Page, Visit, peer_of, sign_in_path
+from penstock.kernel.allowance import Allowance
 from penstock.kernel.clock import Clock
 from penstock.kernel.errors import Broken, Forbidden, NotFound, PenstockError, Unauthenticated
 from penstock.sdk.client import Client
@@ -61,6 +62,8 @@ PAGES: Final[tuple[Page, ...]] = (
 )
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+DRAWING_SHARE: Final = 0.01
+"""So much of the event loop's time live pages may take; the platform draws their figures within a share of its own."""
 
 
 def application(
@@ -78,7 +81,15 @@ def application(
     assets = Assets()
     if assets.missing:
         _log.warning("the console's browser libraries are not built: run `make console` and start again")
-    console = Console(connect, Renderer(assets, clock), clock, secure=secure, urls=urls, draining=draining)
+    console = Console(
+        connect,
+        Renderer(assets, clock),
+        clock,
+        secure=secure,
+        urls=urls,
+        drawing=Allowance(clock, DRAWING_SHARE),
+        draining=draining,
+    )
 
     async def file(request: Request) -> Response:
         return assets.serve(request)

@@ -21,6 +21,7 @@ from starlette.responses import RedirectResponse, Response
 from penstock.console import navigation, security
 from penstock.console.render import Renderer
 from penstock.console.security import PREFIX
+from penstock.kernel.allowance import Allowance
 from penstock.kernel.clock import Clock
 from penstock.kernel.errors import Invalid
 from penstock.sdk.client import Client
@@ -37,7 +38,7 @@ THEMES: Final = ("auto", "light", "dark")
 @dataclass(frozen=True, slots=True)
 class Console:
     """What every page shares. `connect` opens a client under a token ("" for none) for somebody at an address; `urls`
-    are where people reach the console.
+    are where people reach the console; `drawing` is what live pages may take of the event loop.
     """
 
     connect: Callable[[str, str], Client]
@@ -45,6 +46,7 @@ class Console:
     clock: Clock
     secure: bool
     urls: tuple[str, ...]
+    drawing: Allowance
     draining: Callable[[], bool]
 
 

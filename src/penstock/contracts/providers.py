@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 
 from penstock.contracts.case import Contract, Harness, expect, expect_error, needs
-from penstock.dialects.openai import StreamFacts, read_reply_facts
+from penstock.dialects import openai
+from penstock.dialects.codec import Codec, Facts
+from penstock.kernel.chat import ChatRequest, Message, Text
 from penstock.kernel.faults import FAILURE_KINDS
 from penstock.ports.providers import CallTimers, ChatCall, ChatProvider, ChatReplyStream, ProviderFailure
 
@@ -27,7 +29,8 @@ PATIENT = CallTimers()
 
 @dataclass(slots=True)
 class ProviderHarness(Harness[ChatProvider]):
-    """A provider and what can be done to its vendor.
+    """A provider and what can be done to its vendor. `codec` is of its dialect, `turns` the member that holds the
+    conversation there, `output_tokens` a bound of its answers where the dialect demands one.
 
     `order("cut;after=3;seconds=1;tokens=8")` says what the next call meets. `unread_bytes(reply)` tells how much waits
     unread; `open_sockets()` how many connections to the vendor are in use for answers. None where nobody can: the cases
@@ -35,24 +38,35 @@ class ProviderHarness(Harness[ChatProvider]):
     """
 
     model: str = "sim/model"
+    codec: Codec = openai.CODEC
+    turns: str = "messages"
+    output_tokens: int | None = None
     order: Callable[[str], Awaitable[None]] | None = None
     unread_bytes: Callable[[ChatReplyStream], int] | None = None
     open_sockets: Callable[[], Awaitable[int]] | None = None
 
-    def call(self, *, stream: bool, timers: CallTimers = PATIENT, **members: object) -> ChatCall:
-        """Return a call that asks a question whose answer stands in the conversation."""
-        body: dict[str, Any] = {
-            "model": self.model,
-            "messages": [
-                {"role": "system", "content": "The sluice opens at seven. The turbine needs oil every week."},
-                {"role": "user", "content": "When does the sluice open?"},
-            ],
-        }
-        if stream:
-            body |= {"stream": True, "stream_options": {"include_usage": True}}
+    def call(self, *, stream: bool, timers: CallTimers = PATIENT, empty: bool = False) -> ChatCall:
+        """Return a call that asks a question whose answer stands in the conversation; `empty` has none."""
+        asked = ChatRequest(
+            model=self.model,
+            messages=(
+                Message(
+                    role="system",
+                    content=(Text("The sluice opens at seven. The turbine needs oil every week."),),
+                ),
+                Message(role="user", content=(Text("When does the sluice open?"),)),
+            ),
+            dialect=self.codec.name,
+            stream=stream,
+            include_usage=stream,
+            max_output_tokens=self.output_tokens,
+        )
+        body = self.codec.render_request(asked, self.port.limit_name).body
+        if empty:
+            body = msgspec.json.encode({**msgspec.json.decode(body), self.turns: []})
         return ChatCall(
             model=self.model,
-            body=msgspec.json.encode(body | members),
+            body=body,
             stream=stream,
             request_id=self.name("req"),
             timers=timers,
@@ -82,9 +96,9 @@ async def _none_in_use(own: ProviderHarness) -> None:
     expect(in_use == 0, "no connection is left in use", open=in_use)
 
 
-async def _drained(reply: ChatReplyStream) -> StreamFacts:
+async def _drained(own: ProviderHarness, reply: ChatReplyStream) -> Facts:
     """Read a stream to its true end."""
-    facts = StreamFacts()
+    facts = own.codec.facts()
     rest = b""
     while data := await reply.chunk():
         *blocks, rest = (rest + data).split(b"\n\n")
@@ -100,12 +114,12 @@ async def a_whole_answer_arrives(h: Provided) -> None:
     own = _own(h)
     reply = await own.port.chat(own.call(stream=False))
     expect(reply.status == 200 and not reply.streamed, "a whole answer is not streamed", status=reply.status)
-    facts = read_reply_facts(await reply.read(READ_BYTES))
+    facts = own.codec.read_facts(await reply.read(READ_BYTES))
     reply.close()
     expect(facts.choices == 1 and facts.finish == "stop", "one choice, finished", facts=facts)
     expect(facts.usage is not None and facts.usage.output_tokens > 0, "usage is told", facts=facts)
     expect(
-        own.port.name and own.port.vendor and own.port.dialect == "openai",
+        own.port.name and own.port.vendor and own.port.dialect == own.codec.name,
         "it says who bills",
         name=own.port.name,
     )
@@ -117,7 +131,7 @@ async def a_streamed_answer_arrives_and_ends(h: Provided) -> None:
     own = _own(h)
     reply = await own.port.chat(own.call(stream=True))
     expect(reply.status == 200 and reply.streamed, "an answer asked for as a stream is one")
-    facts = await _drained(reply)
+    facts = await _drained(own, reply)
     expect(facts.deltas > 0 and facts.text_bytes > 0, "text arrives", deltas=facts.deltas)
     expect(facts.finish == "stop" and facts.done, "it is finished and marked", finish=facts.finish)
     expect(facts.usage is not None and not facts.usage_repeated, "usage is told once", usage=facts.usage)
@@ -151,11 +165,11 @@ async def a_wrong_request_is_refused_with_its_reason(h: Provided) -> None:
     """A vendor's 400 becomes a failure that is never retried and keeps what the vendor said."""
     own = _own(h)
     error = await expect_error(
-        ProviderFailure, own.port.chat(own.call(stream=False, messages=[])), "no messages"
+        ProviderFailure, own.port.chat(own.call(stream=False, empty=True)), "no messages"
     )
     failure = cast("ProviderFailure", error)
     expect(failure.kind == "invalid" and failure.vendor_status == 400, "it is invalid", kind=failure.kind)
-    expect(b"messages" in failure.body, "the vendor's words are kept", body=failure.body[:200])
+    expect(own.turns.encode() in failure.body, "the vendor's words are kept", body=failure.body[:200])
     expect(FAILURE_KINDS[failure.kind] == "never", "nobody should try again")
 
 
@@ -174,6 +188,7 @@ _REFUSALS = (
     ("rate_limit;seconds=2", "rate_limited", 2.0),
     ("rate_limit_no_hint", "rate_limited", None),
     ("quota", "quota_exhausted", None),
+    ("spend_limit", "spend_limit", None),
     ("server_error", "server_error", None),
     ("overloaded", "overloaded", None),
     ("reset", "connection_reset", None),
@@ -205,7 +220,7 @@ async def an_answer_cut_short_raises(h: Provided) -> None:
     for order, kind in (("cut;after=3;tokens=8", "cut"), ("stall;after=3;seconds=5;tokens=8", "stalled")):
         await _order(own, order)
         reply = await own.port.chat(own.call(stream=True, timers=QUICK))
-        facts = StreamFacts()
+        facts = own.codec.facts()
         failure: ProviderFailure | None = None
         try:
             while data := await reply.chunk():
@@ -242,7 +257,7 @@ async def an_error_inside_a_stream_comes_through(h: Provided) -> None:
     own = _own(h)
     await _order(own, "error_mid_stream;after=3;tokens=8")
     reply = await own.port.chat(own.call(stream=True, timers=QUICK))
-    facts = await _drained(reply)
+    facts = await _drained(own, reply)
     reply.close()
     expect(facts.error and not facts.done, "the error is seen, the mark is not", error=facts.error)
 
@@ -257,7 +272,7 @@ async def an_answer_nobody_reads_does_not_pile_up(h: Provided) -> None:
     await own.advance(0.5)
     waiting = own.unread_bytes(reply) if own.unread_bytes else None
     expect((waiting or 0) <= MAX_UNREAD_BYTES, "little waits unread", waiting=waiting)
-    facts = await _drained(reply)
+    facts = await _drained(own, reply)
     reply.close()
     expect(facts.done and facts.usage is not None, "it ends", done=facts.done)
     expect(facts.deltas == tokens, "nothing is lost", deltas=facts.deltas)

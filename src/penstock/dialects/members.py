@@ -66,6 +66,14 @@ class Members:
         raw = self._left.pop(name, NULL)
         return None if raw == NULL else raw
 
+    def has(self, name: str) -> bool:
+        """Tell whether a member is still there, null or not."""
+        return name in self._left
+
+    def put_back(self, name: str, value: Raw) -> None:
+        """Return a member that was taken and proved to say more than could be understood."""
+        self._left[name] = value
+
     def take_text(self, name: str, default: str = "") -> str:
         """Remove and return a string. Raises `Invalid`."""
         return self.take(name, TEXT, default)

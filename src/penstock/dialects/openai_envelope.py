@@ -14,7 +14,8 @@ than the prompt's tokens; the syntax around a message outweighs what a chat temp
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from collections.abc import Iterator
+from typing import Annotated, Final, Literal, cast
 
 import msgspec
 from msgspec import Meta, Raw
@@ -120,6 +121,43 @@ class ChatEnvelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         if self.max_tokens is None or self.max_completion_tokens is None:
             return self.max_completion_tokens if self.max_tokens is None else self.max_tokens
         return min(self.max_tokens, self.max_completion_tokens)
+
+    @property
+    def dialect(self) -> str:
+        """Return the name of its codec."""
+        return "openai"
+
+    @property
+    def has_tools(self) -> bool:
+        """Tell whether the request offers tools."""
+        return "tools" in self.members or "functions" in self.members
+
+    @property
+    def has_format(self) -> bool:
+        """Tell whether the request says what form the answer must have."""
+        return "response_format" in self.members
+
+    def asks_for(self, member: str) -> bool:
+        """Tell whether the request has a top-level member of this name that is not null."""
+        given = self.members.get(member)
+        return given is not None and bytes(given) != b"null"
+
+    def texts(self) -> Iterator[str]:
+        """Return the words of the messages, piece by piece."""
+        waiting: list[object] = [msgspec.json.decode(self.members["messages"])]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, list):
+                waiting.extend(cast("list[object]", value))
+            elif isinstance(value, dict):
+                held = cast("dict[str, object]", value)
+                waiting.extend(held[name] for name in ("content", "text") if name in held)
+            elif isinstance(value, str):
+                yield value
+
+    def redirected(self, model: str, output_tokens: int, limit_name: str) -> bytes:
+        """Return the request for `model`, with this output limit and usage asked for."""
+        return self.render(model, output_tokens, include_usage=True, limit_name=limit_name)
 
     def raw(self, name: str) -> bytes:
         """Return a member's bytes as written, b"" when it was not given."""

@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from penstock.dialects.codec import VendorError
 from penstock.dialects.strict_json import shorten
 from penstock.kernel.errors import (
     Cancelled,
@@ -118,16 +119,6 @@ _NEVER_AGAIN: Final = frozenset(
 
 
 # ------------------------------------------------------------------------------------------- what vendors send
-
-
-class VendorError(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A vendor's refusal, understood. `retry_after_s` is a hint found in the body (headers are the adapter's)."""
-
-    kind: str
-    message: str
-    code: str = ""
-    param: str = ""
-    retry_after_s: float | None = None
 
 
 _BY_WORD: Final = {

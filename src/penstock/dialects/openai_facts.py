@@ -15,21 +15,9 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
+from penstock.dialects.codec import DELTA, DONE, ERROR, MALFORMED, OTHER, USAGE, ReplyFacts
 from penstock.kernel.errors import Upstream
 from penstock.kernel.money import Usage
-
-OTHER: Final = 0
-"""A comment, a keep-alive, or an event that says nothing to accounting."""
-DELTA: Final = 1
-"""Part of an answer: a role, text, reasoning, a tool call or a finish reason."""
-USAGE: Final = 2
-"""The chunk that carries nothing but usage; hide it from a caller who did not ask for it."""
-DONE: Final = 3
-"""The end mark ``[DONE]``."""
-ERROR: Final = 4
-"""The vendor gave up; the error is in `StreamFacts.error`."""
-MALFORMED: Final = 5
-"""Not JSON, or JSON of another shape."""
 
 
 class _InputDetails(msgspec.Struct, gc=False):
@@ -130,21 +118,6 @@ class _Chunk(msgspec.Struct, gc=False):
 # Not strict: a vendor that writes 12.0 or "12" for a count still gets paid exactly.
 _REPLY: Final = msgspec.json.Decoder(_Reply, strict=False)
 _CHUNK: Final = msgspec.json.Decoder(_Chunk, strict=False)
-
-
-class ReplyFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a whole reply means to accounting. `usage` is None when the vendor sent none."""
-
-    usage: Usage | None
-    finish: str
-    """Of the first choice, "" when the vendor gave none."""
-    id: str
-    model: str
-    tool_calls: int
-    """Over all choices."""
-    choices: int
-    error: bytes
-    """The `error` member as written, b"" when there is none: some vendors send errors with status 200."""
 
 
 def read_reply_facts(body: bytes) -> ReplyFacts:

@@ -1,8 +1,9 @@
 """Whole replies of the OpenAI wire, both ways.
 
 Promises: `parse_reply(render_reply(x)) == x` for every reply this wire can say; unknown members of the reply are kept
-in its `extras`, those of a choice (logprobs, …) in its message's under ``choice.<name>``. A vendor's reply that is not
-one is an `Upstream` error with code ``malformed_reply``.
+in its `extras`, those of a choice (logprobs, …) in its message's under ``choice.<name>``; `reasoning` (OpenRouter,
+newer vLLM) is read as `reasoning_content`. A vendor's reply that is not one is an `Upstream` error,
+``malformed_reply``.
 """
 
 from __future__ import annotations
@@ -31,6 +32,17 @@ def canonical_finish(reason: str) -> str:
     if reason in FINISHES or not reason:
         return reason
     return _OTHER_FINISHES.get(reason, "stop")
+
+
+def settle_reasoning(members: Members) -> None:
+    """Give `reasoning`, when it is words and the usual name is absent, the usual name."""
+    words = members.take_raw("reasoning")
+    usual = members.take_raw("reasoning_content")
+    if words is not None and usual is None and bytes(words)[:1] == b'"':
+        words, usual = None, words
+    for name, given in (("reasoning", words), ("reasoning_content", usual)):
+        if given is not None:
+            members.put_back(name, given)
 
 
 def parse_usage(members: Members) -> Usage | None:
@@ -79,6 +91,7 @@ def _reply(members: Members) -> ChatReply:
         wire = choice.take_object("message")
         if wire is None:
             raise choice.missing("message")
+        settle_reasoning(wire)
         message = parse_message(wire)
         extras = {**message.extras, **choice.rest("choice.")}
         messages.append(msgspec.structs.replace(message, extras=extras) if extras else message)

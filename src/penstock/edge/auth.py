@@ -1,12 +1,13 @@
-"""From an `Authorization` header to a `Principal`.
+"""From a token to a `Principal`: of `Authorization`, or where a vendor's SDK puts it when it asks for models.
 
     pen-…    a key            mechanisms/tenancy
     pens-…   a person         mechanisms/sessions
     eyJ…     a machine's JWT  edge/machines, when an issuer is configured
 
-Promises: the scheme is `Bearer` (RFC 6750 §2.1); a token's start alone decides who is asked about it; whoever is known
-costs one keyed digest and no await; the policy of the route is met or the request refused; the token appears in no
-error, log or trace.
+Promises: the scheme is `Bearer` (RFC 6750 §2.1), or the header is the one of Anthropic's (`x-api-key`) or Google's
+(`x-goog-api-key`) SDKs; never the address, which is logged on its way; a token's start alone decides who is asked about
+it; whoever is known costs one keyed digest and no await; the policy of the route is met or the request refused; the
+token appears in no error, log or trace.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ _ADMITS = {
 # Of the hot path by name: to look a member of an enumeration up, and to hash it, costs more than all the rest.
 _CALLER, _PUBLIC, _DECLARED = Policy.CALLER, Policy.PUBLIC, Policy.DECLARED
 _CALLERS = _ADMITS[_CALLER]
+_SDK_HEADERS = (b"x-api-key", b"x-goog-api-key")
+"""Where Anthropic's and Google's SDKs put a key."""
 
 
 class Machines(Protocol):
@@ -68,7 +71,7 @@ class Authenticator:
         """Return the caller, or raise Unauthenticated / Forbidden."""
         if policy is _PUBLIC or (policy is _DECLARED and request.header(b"authorization") is None):
             return ANYONE
-        token = bearer(request)
+        token = bearer(request) if policy is not _CALLER else model_token(request)
         if token[:4] == KEY_START:
             principal = self._tenancy.known(token) or await self._tenancy.principal(token)
         else:
@@ -117,6 +120,16 @@ class Authenticator:
         if self._machines is not None and token.startswith(JWT_START):
             return self._machines.known(token) or await self._machines.principal(token)
         return await self._tenancy.principal(token)  # which says what a key looks like
+
+
+def model_token(request: Request) -> bytes:
+    """Return the token of a call for models, wherever its SDK puts it, or raise Unauthenticated."""
+    if request.header(b"authorization") is None:
+        for name in _SDK_HEADERS:
+            value = request.header(name)
+            if value is not None:
+                return value.strip()
+    return bearer(request)
 
 
 def bearer(request: Request) -> bytes:

@@ -65,9 +65,9 @@ class Routes:
         self._exact[method, path] = RouteEntry(method, path, policy, serve)
         self._methods.setdefault(path, []).append(method)
 
-    def mount(self, prefix: str, policy: Policy, serve: Serve) -> None:
-        """Send everything below `prefix` to `serve`."""
-        self._prefixes.append((prefix, RouteEntry("*", prefix, policy, serve)))
+    def mount(self, prefix: str, policy: Policy, serve: Serve, method: str = "*") -> None:
+        """Send everything below `prefix` to `serve`, or what comes with one `method` only."""
+        self._prefixes.append((prefix, RouteEntry(method, prefix, policy, serve)))
 
     def find(self, method: str, path: str) -> RouteEntry:
         """Return the entry, or raise NotFound / MethodNotAllowed."""
@@ -79,7 +79,7 @@ class Routes:
         if path in self._methods:
             raise MethodNotAllowed(field="method", value=method, limit=", ".join(self._methods[path]))
         for prefix, mounted in self._prefixes:
-            if path.startswith(prefix):
+            if path.startswith(prefix) and mounted.method in ("*", method):
                 return mounted
         raise NotFound("There is nothing at this path.", field="path", value=path[:200])
 

@@ -273,7 +273,7 @@ def _check_kinds(ask: Ask, targets: Sequence[Target]) -> None:
     """Refuse parts and services that the price does not cover: what cannot be priced cannot be held."""
     envelope = ask.envelope
     for member, kind in _UNPRICED_MEMBERS.items():
-        if member in envelope.members and envelope.raw(member) != b"null":
+        if envelope.asks_for(member):
             _must_be_priced(kind, targets, member, member)
     for part in envelope.other_parts:
         if part in _UNPRICED_KINDS:

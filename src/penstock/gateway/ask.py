@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from penstock.dialects.openai_envelope import ChatEnvelope
+from penstock.dialects.envelope import Envelope
 from penstock.gateway.routing import Target
 from penstock.mechanisms.least_tokens import least_tokens
 from penstock.mechanisms.tokens import (
@@ -34,7 +34,7 @@ class Ask:
         "n",
     )
 
-    def __init__(self, envelope: ChatEnvelope, image_tokens_max: int, context_window: int) -> None:
+    def __init__(self, envelope: Envelope, image_tokens_max: int, context_window: int) -> None:
         """Bound the tokens of `envelope`; `image_tokens_max` is the most one picture can become, and
         `context_window` (0: unknown) the most a document can.
         """
@@ -45,7 +45,7 @@ class Ask:
         self.max_output_tokens = envelope.output_limit
         # Every token covers at least one byte of the body; only templates, pictures and documents add to that.
         tokens = envelope.prompt_bytes + TOKENS_PER_CONVERSATION + envelope.images * image_tokens_max
-        if "tools" in envelope.members or "functions" in envelope.members:
+        if envelope.has_tools:
             tokens += TOKENS_FOR_TOOLS
         if envelope.other_parts:
             tokens += context_window or DOCUMENT_TOKENS_MAX
@@ -56,11 +56,11 @@ class Ask:
     def least_input_tokens(self) -> int:
         """Return the fewest tokens the prompt can have; counted only when a limit is near."""
         if self._least < 0:
-            self._least = least_tokens(self.envelope.raw("messages"))
+            self._least = least_tokens(self.envelope.texts())
         return self._least
 
 
-def asked(envelope: ChatEnvelope, targets: Sequence[Target]) -> Ask:
+def asked(envelope: Envelope, targets: Sequence[Target]) -> Ask:
     """Bound a request for whichever of its targets answers: the widest window and the largest picture count."""
     if len(targets) == 1:  # the usual route
         price = targets[0].price

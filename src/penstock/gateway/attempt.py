@@ -10,17 +10,10 @@ from __future__ import annotations
 
 import asyncio
 
-from penstock.dialects.openai_facts import (
-    DONE,
-    ERROR,
-    MALFORMED,
-    USAGE,
-    ReplyFacts,
-    StreamFacts,
-    read_reply_facts,
-)
+from penstock.dialects.codec import DONE, ERROR, MALFORMED, USAGE, ReplyFacts
 from penstock.gateway.routing import Target
-from penstock.kernel.errors import Upstream
+from penstock.gateway.wording import Passage, StreamPassage
+from penstock.kernel.errors import Invalid, Upstream
 from penstock.net.sse import SseSplitter
 from penstock.ports.providers import ChatCall, ChatReplyStream, ProviderFailure
 
@@ -41,23 +34,26 @@ class WholeAnswer:
     __slots__ = ("body", "facts")
 
     def __init__(self, body: bytes, facts: ReplyFacts) -> None:
-        """Keep the vendor's bytes and what they mean."""
+        """Keep the answer in the caller's dialect and what it means."""
         self.body = body
         self.facts = facts
 
 
 class StreamedAnswer:
-    """A stream that has begun. `pending` is what may be sent on; `facts` what was seen so far."""
+    """A stream that has begun. `pending` is what may be sent on, in the caller's dialect; `facts` what was seen so
+    far.
+    """
 
-    __slots__ = ("_failure", "_keep_usage", "_reply", "_splitter", "ended", "facts", "pending")
+    __slots__ = ("_failure", "_keep_usage", "_passage", "_reply", "_splitter", "ended", "facts", "pending")
 
-    def __init__(self, reply: ChatReplyStream, *, keep_usage: bool) -> None:
-        """Read `reply`; the usage-only chunk is passed on only if `keep_usage`."""
+    def __init__(self, reply: ChatReplyStream, passage: Passage, *, keep_usage: bool) -> None:
+        """Read `reply`; an event of nothing but usage is passed on only if `keep_usage`."""
         self._reply = reply
         self._splitter = SseSplitter()
+        self._passage = passage
         self._keep_usage = keep_usage
         self._failure: ProviderFailure | None = None
-        self.facts = StreamFacts()
+        self.facts = passage.codec.facts()
         self.pending = b""
         self.ended = False
 
@@ -102,6 +98,11 @@ class StreamedAnswer:
         except (TimeoutError, ProviderFailure):
             return  # the answer was whole; whatever comes after it is not worth failing for
 
+    def end(self) -> bytes:
+        """Return what ends the answer once it is whole: the success mark of the caller's dialect."""
+        passage = self._passage
+        return passage.codec.end if passage.stream is None else passage.stream.end()
+
     def close(self) -> None:
         """Let the vendor go."""
         self._reply.close()
@@ -111,24 +112,45 @@ class StreamedAnswer:
             blocks = self._splitter.feed(data)
         except Upstream as error:
             raise ProviderFailure(error.message, kind="malformed_reply") from None
-        facts = self.facts
-        feed = facts.feed
+        translate = self._passage.stream
+        if translate is not None:
+            return self._translated(blocks, translate)
+        feed = self.facts.feed
         for index, block in enumerate(blocks):
             kind = feed(block)
             if kind >= USAGE:
                 return self._unusual(blocks, index, kind)
         return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
+    def _translated(self, blocks: list[bytes], translate: StreamPassage) -> bytes:
+        """Return `blocks` in the caller's dialect."""
+        out: list[bytes] = []
+        for block in blocks:
+            kind = self.facts.feed(block)
+            if kind in (ERROR, MALFORMED):
+                return self._fail_after(out, self._failure_of(kind))
+            if kind == DONE:
+                continue
+            try:
+                out.append(translate.feed(block))
+            except (Invalid, Upstream) as error:
+                return self._fail_after(out, ProviderFailure(error.message, kind="malformed_reply"))
+        return b"".join(out)
+
+    def _fail_after(self, out: list[bytes], failure: ProviderFailure) -> bytes:
+        """Return what came before `failure`, which the next call then raises; raise it now when nothing did."""
+        told = b"".join(out)
+        if not told:
+            raise failure
+        self._failure = failure
+        return told
+
     def _unusual(self, blocks: list[bytes], index: int, kind: int) -> bytes:
         """Go on through the blocks from `index`, where something else than content came."""
         out = blocks[:index]
         while True:
-            if kind in (ERROR, MALFORMED):
-                failure = self._failure_of(kind)
-                if not out:
-                    raise failure
-                self._failure = failure
-                return b"".join(out)
+            if kind >= ERROR:
+                return self._fail_after(out, self._failure_of(kind))
             if kind != DONE and (kind != USAGE or self._keep_usage):
                 out.append(blocks[index])
             index += 1
@@ -149,7 +171,7 @@ class StreamedAnswer:
 Answer = WholeAnswer | StreamedAnswer
 
 
-async def attempt(target: Target, call: ChatCall, *, keep_usage: bool) -> Answer:
+async def attempt(target: Target, call: ChatCall, passage: Passage, *, keep_usage: bool) -> Answer:
     """Make one attempt; returns an answer that has begun, or raises ProviderFailure with the vendor let
     go.
     """
@@ -157,8 +179,8 @@ async def attempt(target: Target, call: ChatCall, *, keep_usage: bool) -> Answer
     answer: StreamedAnswer | None = None
     try:
         if not reply.streamed:
-            return await _whole(reply)
-        answer = StreamedAnswer(reply, keep_usage=keep_usage)
+            return await _whole(reply, passage)
+        answer = StreamedAnswer(reply, passage, keep_usage=keep_usage)
         await answer.open()
     except ProviderFailure as failure:
         reply.close()
@@ -173,11 +195,11 @@ async def attempt(target: Target, call: ChatCall, *, keep_usage: bool) -> Answer
     return answer
 
 
-async def _whole(reply: ChatReplyStream) -> WholeAnswer:
+async def _whole(reply: ChatReplyStream, passage: Passage) -> WholeAnswer:
     body = await reply.read(REPLY_BYTES_MAX)
     reply.close()
     try:
-        facts = read_reply_facts(body)
+        facts = passage.codec.read_facts(body)
     except Upstream as error:
         raise ProviderFailure(error.message, kind="malformed_reply") from None
     if facts.error:
@@ -188,4 +210,9 @@ async def _whole(reply: ChatReplyStream) -> WholeAnswer:
             body=body,
             content_type="application/json",
         )
+    if passage.whole is not None:
+        try:
+            body = passage.whole(body)
+        except (Invalid, Upstream) as error:
+            raise ProviderFailure(error.message, kind="malformed_reply") from None
     return WholeAnswer(body, facts)

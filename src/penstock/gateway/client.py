@@ -1,4 +1,4 @@
-"""The caller's side of a reply as the gateway sees it, and how an error is told to it.
+"""The caller's side of a reply as the gateway sees it.
 
 Promise: what stands here is all the pipeline may do to a client; `net.responder.Responder` is the real one.
 """
@@ -6,13 +6,6 @@ Promise: what stands here is all the pipeline may do to a client; `net.responder
 from __future__ import annotations
 
 from typing import Protocol
-
-from penstock.dialects.openai_errors import render_error, retry_headers
-from penstock.gateway.admission import LimitReached
-from penstock.gateway.headers import limit_headers
-from penstock.kernel.errors import PenstockError
-
-JSON_TYPE = b"content-type: application/json\r\n"
 
 
 class Client(Protocol):
@@ -57,12 +50,3 @@ class Client(Protocol):
     async def drain(self) -> None:
         """Wait until the client has caught up; raises Cancelled if it has left."""
         ...
-
-
-def error_reply(error: PenstockError, request_id: str) -> tuple[int, bytes, bytes]:
-    """Render `error` in the OpenAI dialect as (status, headers, body); a refused limit tells what is left of all."""
-    status, body = render_error(error)
-    headers = b"%bx-request-id: %b\r\n%b" % (JSON_TYPE, request_id.encode(), retry_headers(error))
-    if isinstance(error, LimitReached):
-        headers += limit_headers(error.seat)
-    return status, headers, body

@@ -6,16 +6,52 @@ that its SDKs and their users read them as they are; of several limits of one ki
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 from penstock.gateway.admission import Seat
 from penstock.gateway.routing import Target
 from penstock.kernel.context import RequestContext
 
 
-def request_headers(context: RequestContext, seat: Seat, target: Target) -> bytes:
+class Said(Protocol):
+    """How a request was put to its provider (`gateway/wording.Wording`)."""
+
+    @property
+    def face(self) -> Spoken:
+        """Return the caller's dialect."""
+        ...
+
+    def headers(self) -> bytes:
+        """Return header lines about what the provider was not told."""
+        ...
+
+
+class Spoken(Protocol):
+    """How a dialect tells what stands beside the body (`gateway/faces.Face`)."""
+
+    @property
+    def id_header(self) -> bytes:
+        """Return the header line its SDK looks for the request's id in besides `x-request-id`; b"" for none."""
+        ...
+
+    @property
+    def limits(self) -> Callable[[Seat], bytes]:
+        """Return what renders the limits."""
+        ...
+
+
+def request_headers(context: RequestContext, said: Said, seat: Seat, target: Target) -> bytes:
     """Render everything known before the cost is."""
-    return b"x-request-id: %b\r\n%b%b" % (context.request_id.encode(), target.headers, limit_headers(seat))
+    face = said.face
+    ids = id_lines(face.id_header, context.request_id)
+    return b"%b%b%b%b" % (ids, target.headers, face.limits(seat), said.headers())
+
+
+def id_lines(another: bytes, request_id: str) -> bytes:
+    """Render the request's id, in `another` header besides (a whole line to fill in) where it is given."""
+    line = b"x-request-id: %b\r\n" % request_id.encode()
+    return line + another % request_id.encode() if another else line
 
 
 def money_headers(cost_nanos: int) -> bytes:
@@ -23,22 +59,42 @@ def money_headers(cost_nanos: int) -> bytes:
     return b"x-penstock-cost-nanos: %d\r\n" % cost_nanos
 
 
-def limit_headers(seat: Seat) -> bytes:
-    """Render what is left of the request and token limits; nothing where none is set."""
+class Left(NamedTuple):
+    """What is left of one limit: of `limit` per minute `remaining`, and seconds until it is whole again."""
+
+    limit: int
+    remaining: int
+    reset_s: float
+
+
+def limits_left(seat: Seat) -> tuple[Left | None, Left | None]:
+    """Return what is left of the tightest request and the tightest token limit; None where none is set."""
     plan, taken = seat.plan, seat.taken
     remaining = taken.remaining
     if not remaining:
-        return b""
-    lines = b""
-    requests = plan.request_buckets
-    if requests:
-        at = _tightest(requests, remaining)
-        lines = _REQUESTS % (plan.asks[at].limit, remaining[at], _duration(taken.reset_s[at]))
+        return None, None
+    requests = tokens = None
+    if plan.request_buckets:
+        at = _tightest(plan.request_buckets, remaining)
+        requests = Left(plan.asks[at].limit, remaining[at], taken.reset_s[at])
     if plan.token_buckets:
         fixed = len(plan.asks)
         at = _tightest(range(fixed, len(remaining)), remaining)
-        lines += _TOKENS % (plan.token_buckets[at - fixed][1], remaining[at], _duration(taken.reset_s[at]))
-    return lines
+        tokens = Left(plan.token_buckets[at - fixed][1], remaining[at], taken.reset_s[at])
+    return requests, tokens
+
+
+def limit_headers(seat: Seat) -> bytes:
+    """Render what is left of the request and token limits; nothing where none is set."""
+    if not seat.taken.remaining:
+        return b""
+    requests, tokens = limits_left(seat)
+    lines = b"" if requests is None else _REQUESTS % _figures(requests)
+    return lines if tokens is None else lines + _TOKENS % _figures(tokens)
+
+
+def _figures(left: Left) -> tuple[int, int, bytes]:
+    return left.limit, left.remaining, _duration(left.reset_s)
 
 
 def _lines(what: bytes) -> bytes:

@@ -1,5 +1,4 @@
-"""The OpenAI face: chat completions and models, from request bytes to the pipeline and its errors back to
-bytes.
+"""Chats in every dialect, from request bytes to the pipeline and its errors back to bytes.
 
 Promises: every reply, refusals included, carries `x-request-id`; an error is rendered in the caller's
 dialect with its figures and, when waiting helps, `retry-after`; a client that vanishes stops the vendor at
@@ -9,13 +8,14 @@ once, or lets it finish within a cap, as the operator chose.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from functools import partial
 
-from penstock.dialects.openai_models import render_models
-from penstock.gateway.client import JSON_TYPE, error_reply
+from penstock.edge.routes import Serve
+from penstock.gateway.array_stream import ArrayClient
+from penstock.gateway.client import Client
+from penstock.gateway.faces import GEMINI, Face
 from penstock.gateway.idempotency import Idempotency
-from penstock.gateway.pipeline import Pipeline
-from penstock.gateway.routing import RouteTable
+from penstock.gateway.pipeline import Inquiry, Pipeline
 from penstock.gateway.story import Story
 from penstock.kernel.clock import Clock
 from penstock.kernel.context import Principal, RequestContext
@@ -28,14 +28,13 @@ from penstock.net.responder import Responder
 DRAINS_MAX = 256
 
 
-class OpenAiFace:
-    """Serves OpenAI's chat API from the pipeline."""
+class Chats:
+    """Serves chats from the pipeline, whatever dialect they are asked in. One per process."""
 
     def __init__(
         self,
         pipeline: Pipeline,
         idempotency: Idempotency,
-        routes: Callable[[], RouteTable],
         clock: Clock,
         *,
         deadline_s: float,
@@ -46,15 +45,32 @@ class OpenAiFace:
         """
         self._pipeline = pipeline
         self._idempotency = idempotency
-        self._routes = routes
         self._clock = clock
         self._deadline_s = deadline_s
         self._drain_vanished = drain_vanished
         self.draining = 0
         """Vendors being read to the end for clients that left; at most `DRAINS_MAX`."""
 
-    async def chat(self, request: Request, responder: Responder, principal: Principal) -> None:
-        """Serve POST /v1/chat/completions."""
+    def speaking(self, face: Face) -> Serve:
+        """Return what serves chats asked in one dialect."""
+        return partial(self.chat, face)
+
+    async def generate(self, request: Request, responder: Responder, principal: Principal) -> None:
+        """Serve one chat of Gemini's: events to a caller that asked for ``alt=sse``, else one array."""
+        is_array = request.path.endswith(":streamGenerateContent") and b"alt=sse" not in request.query.split(
+            b"&"
+        )
+        await self.chat(GEMINI, request, responder, principal, ArrayClient(responder) if is_array else None)
+
+    async def chat(
+        self,
+        face: Face,
+        request: Request,
+        responder: Responder,
+        principal: Principal,
+        client: Client | None = None,
+    ) -> None:
+        """Serve one chat asked in the dialect of `face`; `client` stands before the responder where it is given."""
         context = RequestContext(
             new_id("req_"),
             principal,
@@ -62,6 +78,7 @@ class OpenAiFace:
             received_ns=request.received_ns,
             feature=_feature(request),
         )
+        context.header = request.header
         trace = request.header(b"traceparent")
         if trace is not None:
             context.trace_id, context.parent_span, context.parent_sampled = _trace(request, trace)
@@ -70,29 +87,21 @@ class OpenAiFace:
         if task is not None:
             # A request with a key goes on to its end, so that the caller can come back for the answer it paid for.
             responder.on_gone(lambda: self._client_left(task, drain=key is not None or self._drain_vanished))
+        inquiry = Inquiry(face, request.path, request.body)
+        client = client or responder
         try:
             if key is None:
-                await self._pipeline.serve(context, request.body, responder, Story(context, self._clock))
+                story = Story(context, self._clock, face.name)
+                await self._pipeline.serve(context, inquiry, client, story)
             else:
-                await self._idempotency.serve(context, key, request.body, responder, self._pipeline)
+                await self._idempotency.serve(context, key, inquiry, client, self._pipeline)
         except PenstockError as error:
             if not responder.started:
-                responder.send(*error_reply(error, context.request_id))
+                responder.send(*face.error_reply(error, context.request_id))
         except asyncio.CancelledError:
             if not responder.gone and not responder.started:
                 error = Overloaded("The server is shutting down.", code="draining", retry_after_s=1)
-                responder.send(*error_reply(error, context.request_id))
-
-    async def models(self, request: Request, responder: Responder, principal: Principal) -> None:
-        """Serve GET /v1/models: what this key may use."""
-        listed = [
-            (route.model, route.targets[0].price.provider)
-            for route in self._routes().models()
-            if principal.may_use(route.model)
-        ]
-        responder.send(
-            200, JSON_TYPE + b"x-request-id: " + new_id("req_").encode() + b"\r\n", render_models(listed)
-        )
+                responder.send(*face.error_reply(error, context.request_id))
 
     def _client_left(self, task: asyncio.Task[None], *, drain: bool) -> None:
         if drain and self.draining < DRAINS_MAX:

@@ -16,8 +16,8 @@ from contextlib import suppress
 
 import msgspec
 
-from penstock.gateway.client import Client, error_reply
-from penstock.gateway.pipeline import Pipeline
+from penstock.gateway.client import Client
+from penstock.gateway.pipeline import Inquiry, Pipeline
 from penstock.gateway.story import Story
 from penstock.kernel.clock import Clock
 from penstock.kernel.context import RequestContext
@@ -140,7 +140,7 @@ class Idempotency:
         """Every row claimed in an earlier hour since 1970 is forgotten."""
 
     async def serve(
-        self, context: RequestContext, key: bytes, body: bytes, client: Client, pipeline: Pipeline
+        self, context: RequestContext, key: bytes, inquiry: Inquiry, client: Client, pipeline: Pipeline
     ) -> None:
         """Serve the request once, or replay what was answered. Raises IdempotencyConflict."""
         if not 1 <= len(key) <= KEY_BYTES_MAX:
@@ -152,7 +152,7 @@ class Idempotency:
             )
         row_id = hashlib.sha256(b"%b|%b" % (context.principal.key_id.encode(), key)).hexdigest()
         claim = Saved(
-            fingerprint=hashlib.sha256(body).hexdigest(),
+            fingerprint=_fingerprint(inquiry),
             request_id=context.request_id,
             claimed_s=self._clock.wall_s(),
         )
@@ -160,15 +160,15 @@ class Idempotency:
         if earlier is not None:
             _replay(earlier, claim, client)
             return
-        recorder, story = Recorder(client), Story(context, self._clock)
+        recorder, story = Recorder(client), Story(context, self._clock, inquiry.face.name)
         try:
-            await pipeline.serve(context, body, recorder, story)
+            await pipeline.serve(context, inquiry, recorder, story)
         except (PenstockError, asyncio.CancelledError) as error:
             if not story.attempts:  # nothing was spent: the caller may mend its request and use the key again
                 await self._put(row_id, None)
                 raise
             if isinstance(error, PenstockError) and not recorder.started:
-                recorder.send(*error_reply(error, context.request_id))
+                recorder.send(*inquiry.face.error_reply(error, context.request_id))
             if recorder.started:
                 await self._put(row_id, recorder.saved(claim))
             if not isinstance(error, PenstockError):
@@ -217,6 +217,11 @@ class Idempotency:
                     await self._records.transact([_write(row.id, None, row.version, {}) for row in rows])
                 return
             self._hour += 1
+
+
+def _fingerprint(inquiry: Inquiry) -> str:
+    """Return what tells one request from another; some dialects name the model in the path."""
+    return hashlib.sha256(b"%b\n%b" % (inquiry.path.encode(), inquiry.body)).hexdigest()
 
 
 def _write(row_id: str, value: bytes | None, expected: int | None, indexed: dict[str, str]) -> Write:

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 
 import msgspec
 
+from penstock.dialects.codec import ReplyFacts
 from penstock.gateway.admission import Admission, Seat, worst_nanos
 from penstock.gateway.ask import Ask
 from penstock.gateway.routing import Target
 from penstock.kernel.money import Usage, cost_nanos
+from penstock.mechanisms.tokens import estimate_output_tokens
 from penstock.ports.ledger import Attempt, Posting, SettlesInBackground
 from penstock.ports.providers import ProviderFailure
 
@@ -44,8 +46,8 @@ class Meter:
 
     __slots__ = (
         "_admission",
-        "_ask",
         "_ledger",
+        "ask",
         "attempts",
         "is_estimate",
         "seat",
@@ -58,7 +60,7 @@ class Meter:
         """Meter the operation of `seat`."""
         self._ledger = ledger
         self._admission = admission
-        self._ask = ask
+        self.ask = ask
         self.seat = seat
         self.attempts: list[Attempt] = []
         self.spent_nanos = 0
@@ -83,11 +85,18 @@ class Meter:
         self._add(target, sane, cost, outcome, estimated=outcome != "ok")
         return cost
 
+    def whole(self, target: Target, facts: ReplyFacts, body_bytes: int) -> int:
+        """Note a whole answer of so many bytes, by its usage or an estimate; returns its cost in nano-dollars."""
+        if facts.usage is not None and is_a_bill(facts.usage, generated=False):
+            return self.answered(target, facts.usage)
+        tokens = estimate_output_tokens(body_bytes, 0).tokens
+        return self.estimated(target, self.seat.input_tokens, tokens, "usage_missing")
+
     def broke_off(self, target: Target, usage: Usage, output_tokens: int, outcome: str) -> int:
         """Note an answer without an end whose vendor counted along in its events: that is the least it costs, and so
         is what was seen of it. Returns its cost in nano-dollars.
         """
-        seen = min(output_tokens, self.seat.output_tokens * self._ask.n)
+        seen = min(output_tokens, self.seat.output_tokens * self.ask.n)
         counted = msgspec.structs.replace(usage, output_tokens=max(usage.output_tokens, seen))
         return self.answered(target, counted, outcome)
 
@@ -96,8 +105,8 @@ class Meter:
         seat = self.seat
         usage = Usage(
             input_tokens=min(input_tokens, seat.input_tokens),
-            images=self._ask.images,
-            output_tokens=min(output_tokens, seat.output_tokens * self._ask.n),
+            images=self.ask.images,
+            output_tokens=min(output_tokens, seat.output_tokens * self.ask.n),
         )
         cost = min(cost_nanos(target.price, usage), max(seat.held_nanos - self.spent_nanos, 0))
         self.usage = usage
@@ -107,19 +116,17 @@ class Meter:
     def failed(self, target: Target, failure: ProviderFailure) -> None:
         """Note an attempt without an answer; if the vendor may have billed it, so do we, at its worst case."""
         if failure.dispatched and failure.kind in MAYBE_BILLED:
-            self.estimated(
-                target, self.seat.input_tokens, self.seat.output_tokens * self._ask.n, failure.kind
-            )
+            self.estimated(target, self.seat.input_tokens, self.seat.output_tokens * self.ask.n, failure.kind)
         else:
             self._add(target, Usage(), 0, failure.kind, estimated=False)
 
     def abandoned(self, target: Target) -> None:
         """Note a call that was given up before its answer: the vendor may bill all of it, so its worst case counts."""
-        self.estimated(target, self.seat.input_tokens, self.seat.output_tokens * self._ask.n, "abandoned")
+        self.estimated(target, self.seat.input_tokens, self.seat.output_tokens * self.ask.n, "abandoned")
 
     def worst_nanos(self, targets: Sequence[Target]) -> int:
         """Return what one more attempt at any of `targets` can cost."""
-        return worst_nanos(targets, self._ask, self.seat.output_tokens)
+        return worst_nanos(targets, self.ask, self.seat.output_tokens)
 
     def settle(self) -> None:
         """Post the operation; the first call counts, later ones do nothing."""

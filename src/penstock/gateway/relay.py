@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 
-from penstock.dialects.openai_errors import render_error_event
 from penstock.gateway.attempt import Answer, StreamedAnswer, WholeAnswer
 from penstock.gateway.client import Client
 from penstock.gateway.headers import money_headers, request_headers
 from penstock.gateway.metering import Meter, is_a_bill
+from penstock.gateway.replay import as_stream
 from penstock.gateway.routing import Target
-from penstock.gateway.story import Story
+from penstock.gateway.turn import Turn
 from penstock.kernel.clock import Clock
 from penstock.kernel.context import RequestContext
 from penstock.kernel.errors import Broken, Cancelled, Overloaded, PenstockError, TimedOut
@@ -29,7 +29,6 @@ from penstock.ports.providers import ProviderFailure
 
 CHECKPOINT_EVENTS = 16
 CHECKPOINT_S = 0.25
-DONE_EVENT = b"data: [DONE]\n\n"
 JSON_TYPE = b"content-type: application/json\r\n"
 STREAM_TYPE = (
     b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
@@ -45,74 +44,47 @@ class Relay:
         self._resilience = resilience
         self._clock = clock
 
-    async def answer(
-        self,
-        context: RequestContext,
-        meter: Meter,
-        target: Target,
-        answer: Answer,
-        client: Client,
-        story: Story,
-    ) -> None:
+    async def answer(self, turn: Turn, target: Target, answer: Answer) -> None:
         """Send `answer` and meter it. A whole answer is metered before it leaves, so that its headers carry
         the cost.
         """
-        story.first_token(target)
+        turn.story.first_token(target)
         if isinstance(answer, WholeAnswer):
-            self._send_whole(context, meter, target, answer, client, story)
+            self._send_whole(turn, target, answer)
         else:
-            await self._send_stream(context, meter, target, answer, client, story)
+            await self._send_stream(turn, target, answer)
 
-    def _send_whole(
-        self,
-        context: RequestContext,
-        meter: Meter,
-        target: Target,
-        answer: WholeAnswer,
-        client: Client,
-        story: Story,
-    ) -> None:
-        facts = answer.facts
-        story.finished(facts.finish, facts.tool_calls)
+    def _send_whole(self, turn: Turn, target: Target, answer: WholeAnswer) -> None:
+        facts, meter = answer.facts, turn.meter
+        turn.story.finished(facts.finish, facts.tool_calls)
         self._resilience.answered(target.label)
-        if facts.usage is not None and is_a_bill(facts.usage, generated=False):
-            cost = meter.answered(target, facts.usage)
+        meter.whole(target, facts, len(answer.body))
+        headers = request_headers(turn.context, turn.wording, meter.seat, target)
+        if turn.wording.replays:
+            turn.client.begin(200, STREAM_TYPE + headers)
+            turn.client.finish(as_stream(turn.wording, answer.body))
         else:
-            tokens = estimate_output_tokens(len(answer.body), 0).tokens
-            cost = meter.estimated(target, meter.seat.input_tokens, tokens, "usage_missing")
-        client.send(
-            200, JSON_TYPE + request_headers(context, meter.seat, target) + money_headers(cost), answer.body
-        )
+            turn.client.send(200, JSON_TYPE + headers + money_headers(meter.spent_nanos), answer.body)
 
-    async def _send_stream(
-        self,
-        context: RequestContext,
-        meter: Meter,
-        target: Target,
-        answer: StreamedAnswer,
-        client: Client,
-        story: Story,
-    ) -> None:
-        outcome = "usage_missing"
+    async def _send_stream(self, turn: Turn, target: Target, answer: StreamedAnswer) -> None:
+        outcome, client, meter = "usage_missing", turn.client, turn.meter
         try:
-            client.begin(200, STREAM_TYPE + request_headers(context, meter.seat, target))
-            await self._pump(context, meter, target, answer, client)
-            client.finish(DONE_EVENT)
+            client.begin(200, STREAM_TYPE + request_headers(turn.context, turn.wording, meter.seat, target))
+            await self._pump(turn, target, answer)
+            client.finish(answer.end())
             self._resilience.answered(target.label)
             await answer.rest()
         except BaseException as error:  # because an answer that broke off must be told apart from a whole one
             outcome = _outcome(error)
-            self._end_badly(error, target, client)
+            self._end_badly(error, turn, target)
             raise
         finally:
             answer.close()
             self._meter_stream(meter, target, answer, outcome)
-            story.finished(answer.facts.finish, answer.facts.tool_calls)
+            turn.story.finished(answer.facts.finish, answer.facts.tool_calls)
 
-    async def _pump(
-        self, context: RequestContext, meter: Meter, target: Target, answer: StreamedAnswer, client: Client
-    ) -> None:
-        facts = answer.facts
+    async def _pump(self, turn: Turn, target: Target, answer: StreamedAnswer) -> None:
+        client, facts = turn.client, answer.facts
         clock = self._clock
         marked, marked_s = 0, clock.monotonic_s()
         out, answer.pending = answer.pending, b""
@@ -121,10 +93,10 @@ class Relay:
                 client.write(out)
                 out = b""  # the client's buffer has it: a slow reader must not cost it twice
             if client.paused and not client.gone:
-                await self._caught_up(context, client)
+                await self._caught_up(turn.context, client)
             if facts.deltas - marked >= CHECKPOINT_EVENTS or clock.monotonic_s() - marked_s >= CHECKPOINT_S:
                 marked, marked_s = facts.deltas, clock.monotonic_s()
-                self._checkpoint(meter, target, answer)
+                self._checkpoint(turn.meter, target, answer)
             out = await answer.next()
         if out:
             client.write(out)
@@ -158,17 +130,18 @@ class Relay:
         else:
             meter.broke_off(target, usage, tokens, outcome)
 
-    def _end_badly(self, error: BaseException, target: Target, client: Client) -> None:
+    def _end_badly(self, error: BaseException, turn: Turn, target: Target) -> None:
         """Tell the caller in-band, without the success mark, that the answer is not whole."""
         if isinstance(error, ProviderFailure):
             self._resilience.failed_later(target.label, error)
+        client = turn.client
         if client.gone or client.complete or not client.started:
             return
         if isinstance(error, asyncio.CancelledError):
             told = Overloaded("The server is shutting down.", code="draining")
         else:
             told = error if isinstance(error, PenstockError) else Broken("The answer could not be relayed.")
-        client.finish(render_error_event(told))
+        client.finish(turn.wording.face.codec.render_error_event(told))
 
 
 def _outcome(error: BaseException) -> str:

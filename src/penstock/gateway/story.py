@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from penstock.dialects.openai_envelope import ChatEnvelope
+from penstock.dialects.envelope import Envelope
 from penstock.gateway.metering import Meter
 from penstock.gateway.routing import Target
 from penstock.kernel.clock import Clock
@@ -25,14 +25,16 @@ class Story:
     byte.
     """
 
-    __slots__ = ("_admitted_s", "_began", "_clock", "_context", "_ended_s", "_envelope", "_error", "_finish",
-                 "_first_s", "_meter", "_routed_s", "_status", "_target", "_tool_calls")  # fmt: skip
+    __slots__ = ("_admitted_s", "_began", "_clock", "_context", "_ended_s", "_envelope", "_error", "_face",
+                 "_finish", "_first_s", "_flags", "_meter", "_routed_s", "_status", "_target",
+                 "_tool_calls")  # fmt: skip
 
-    def __init__(self, context: RequestContext, clock: Clock) -> None:
-        """Begin with who asks."""
+    def __init__(self, context: RequestContext, clock: Clock, face: str = "openai") -> None:
+        """Begin with who asks, and in whose dialect (`face`)."""
         self._context = context
         self._clock = clock
-        self._envelope: ChatEnvelope | None = None
+        self._face = face
+        self._envelope: Envelope | None = None
         self._target: Target | None = None
         self._meter: Meter | None = None
         self._routed_s = self._admitted_s = self._first_s = 0.0
@@ -42,8 +44,9 @@ class Story:
         self._tool_calls = 0
         self._status = 200
         self._error = ""
+        self._flags: tuple[str, ...] = ()
 
-    def asked(self, envelope: ChatEnvelope) -> ChatEnvelope:
+    def asked(self, envelope: Envelope) -> Envelope:
         """Note what was asked; returns it."""
         self._envelope = envelope
         return envelope
@@ -55,6 +58,10 @@ class Story:
     def admitted(self) -> None:
         """Note that limits are taken and money is held."""
         self._admitted_s = self._clock.monotonic_s()
+
+    def flag(self, *flags: str) -> None:
+        """Note what somebody who looked into the request wants known of it."""
+        self._flags += flags
 
     def calling(self, target: Target) -> None:
         """Note that a call to a back end begins."""
@@ -130,7 +137,7 @@ class Story:
             user=principal.user,
             key_id=principal.key_id,
             feature=context.feature,
-            face="openai",
+            face=self._face,
             model=envelope.model if envelope else "",
             provider=target.provider.name if target else "",
             model_used=target.model if target else "",
@@ -150,6 +157,7 @@ class Story:
             estimated=meter.is_estimate if meter else False,
             attempts=self.attempts,
             tools_called=self._tool_calls,
+            flags=self._flags,
             calls=self._calls(meter, from_ms) if meter else (),
             trace_id=context.trace_id,
             parent_span=context.parent_span,

@@ -6,6 +6,8 @@ nothing is fetched per request); the tenancy path runs organisation → team →
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 LEVELS = ("org", "team", "project", "user", "key")
@@ -59,16 +61,23 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         return not self.models or model in self.models
 
 
+def no_header(_name: bytes) -> bytes | None:
+    """Return None: what a request without headers says of each."""
+    return None
+
+
 class RequestContext:
     """What one request carries from socket to settlement. Mutable on purpose: rungs note what they decided.
 
     `deadline_s` is on the monotonic clock. `route` is the explanation returned in ``x-penstock-route``. `trace_id` and
     `parent_span` are the caller's own (kernel/trace_context), "" when it named none; `parent_sampled` is its decision.
+    `header` reads a header of the request (its name in lower case), None for one it has not.
     """
 
     __slots__ = (
         "deadline_s",
         "feature",
+        "header",
         "parent_sampled",
         "parent_span",
         "principal",
@@ -91,3 +100,4 @@ class RequestContext:
         self.trace_id = ""
         self.parent_span = ""
         self.parent_sampled: bool | None = None
+        self.header: Callable[[bytes], bytes | None] = no_header

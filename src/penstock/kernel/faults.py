@@ -40,6 +40,7 @@ MISBEHAVIOURS = (
     "rate_limit",
     "rate_limit_no_hint",
     "quota",
+    "spend_limit",
     "server_error",
     "overloaded",
     "slow_first_byte",

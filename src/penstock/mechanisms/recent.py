@@ -38,7 +38,7 @@ class Recent:
         *,
         window_s: float = 900.0,
         bucket_s: float = 10.0,
-        ring: int = 2_000,
+        ring: int = 1_000,
         watchers_max: int = 64,
         orgs_max: int = 1_000,
     ) -> None:
@@ -155,7 +155,7 @@ class Watch:
         self._recent = recent
         self._admits = admits
         self._capacity = max(1, capacity)
-        self._held: deque[RequestEvent] = deque()
+        self._held: deque[RequestEvent] = deque(maxlen=self._capacity)
         self._skipped = 0
         self._news = asyncio.Event()
         self.closed = False
@@ -169,10 +169,8 @@ class Watch:
             self.close()
             return
         if admitted:
+            self._skipped += max(0, len(self._held) + len(admitted) - self._capacity)
             self._held.extend(admitted)
-            while len(self._held) > self._capacity:
-                self._held.popleft()
-                self._skipped += 1
             self._news.set()
 
     async def next(self) -> tuple[list[RequestEvent], int]:

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, Protocol, cast
 
 import msgspec
 
-from penstock.kernel.chat import ChatRequest, Image, Other, Part, Reasoning, Text
+from penstock.kernel.chat import ChatRequest, Image, Media, Other, Part, Reasoning, Text
 from penstock.kernel.errors import Invalid
 from penstock.kernel.money import MAX_TOKENS
 
@@ -227,6 +227,8 @@ def _part_tokens(part: Part, image_tokens_max: int, document_tokens_max: int) ->
             return _utf8(text) + _utf8(signature)
         case Image(url=url):
             return image_tokens_max + _utf8(url) - _data_url_bytes(url)
+        case Media(mime=mime, url=url):
+            return _utf8(url) + (0 if mime.startswith("audio/") else document_tokens_max)
         case Other(raw=raw):
             return _raw_bytes(raw) + _media_tokens(bytes(raw), image_tokens_max, document_tokens_max)
 

@@ -45,10 +45,12 @@ class _Sums:
         if event.estimated:
             self.estimated += 1
         self.input += event.input_tokens
-        self.cached += event.cached_tokens
+        if event.cached_tokens:
+            self.cached += event.cached_tokens
         self.output += event.output_tokens
         self.cost_nanos += event.cost_nanos
-        self.latency_ms += max(0, round(event.latency_ms))
+        if event.latency_ms > 0.0:
+            self.latency_ms += round(event.latency_ms)
 
 
 class Totals:

@@ -46,6 +46,23 @@ class ChatCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     timers: CallTimers
 
 
+class Quota(msgspec.Struct, frozen=True, gc=False):
+    """One of a vendor's rate limits; None is unknown. `reset_s` is in seconds from when it was told."""
+
+    limit: int | None = None
+    remaining: int | None = None
+    reset_s: float | None = None
+
+
+class RateHint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A vendor's rate limits as it told them with an answer. Most tell `tokens` of both ways together."""
+
+    requests: Quota = Quota()
+    tokens: Quota = Quota()
+    input_tokens: Quota = Quota()
+    output_tokens: Quota = Quota()
+
+
 class ProviderFailure(Upstream):
     """The provider could not answer."""
 
@@ -60,9 +77,11 @@ class ProviderFailure(Upstream):
         body: bytes = b"",
         content_type: str = "",
         may_retry: bool | None = None,
+        rates: RateHint | None = None,
     ) -> None:
         """Describe the failure; `kind` is one of `kernel.faults.FAILURE_KINDS`, `status` the vendor's (0: none came),
-        `may_retry` the vendor's own word (``x-should-retry``) where it gave one: False overrules the kind.
+        `may_retry` the vendor's own word (``x-should-retry``) where it gave one: False overrules the kind. `rates` are
+        the vendor's limits where its refusal told them.
         """
         super().__init__(message, code=kind, retry_after_s=retry_after_s)
         self.kind = kind
@@ -71,6 +90,7 @@ class ProviderFailure(Upstream):
         self.body = body
         self.content_type = content_type
         self.may_retry = may_retry
+        self.rates = rates
         self.attempts: Sequence[tuple[object, ProviderFailure]] = ()
 
 
@@ -112,9 +132,26 @@ class ChatProvider(Protocol):
         ...
 
 
+class TellsRates(Protocol):
+    """An answer whose vendor tells its rate limits along with it."""
+
+    @property
+    def rates(self) -> RateHint:
+        """Return them; what the vendor did not tell is None."""
+        ...
+
+
 class ListsModels(Protocol):
     """A provider that can say which models it serves."""
 
     async def models(self) -> Sequence[str]:
         """Return model names, as the provider spells them."""
+        ...
+
+
+class CountsTokens(Protocol):
+    """A provider whose vendor counts a prompt's tokens, without answering and without charge."""
+
+    async def count_tokens(self, call: ChatCall) -> int:
+        """Return how many input tokens `call` would have. Raises ProviderFailure."""
         ...

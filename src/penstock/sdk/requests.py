@@ -217,9 +217,10 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
-    """How things are now; `pressures` has first what breaks first."""
+    """How things are now; `pressures` has first what breaks first. `every_s`: how often a live view looks (0: once)."""
 
     at_s: float
+    every_s: float = 0.0
     org: str = ""
     spend: tuple[SpendRow, ...] = ()
     today_nanos: int = 0

@@ -1,1 +1,1 @@
-"""A provider on the OpenAI wire that misbehaves on order and keeps its own books."""
+"""A provider on three wires that misbehaves on order and keeps its own books."""

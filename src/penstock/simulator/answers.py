@@ -1,7 +1,7 @@
 """What the simulated provider says: plausible, deterministic, and counted by a rule anybody can repeat.
 
-The rule of counting: a prompt's tokens are the runs of non-blank bytes in the raw JSON of its `messages`, `tools`,
-`functions` and `response_format` (so never more than bytes); an answer's tokens are the pieces it is sent in.
+The rule of counting: an answer's tokens are the pieces it is sent in (`asked` says how a prompt's are counted), and
+`THOUGHT_TOKENS` before them where it was asked to think.
 
 Promises: the same request gets the same answer; with tools it is a call whose arguments fit simple schemas, with a
 JSON schema an instance of it (`type`, `enum`, `const`, `properties`, `required`, `items`, bounds, `anyOf`, `$ref`);
@@ -11,22 +11,22 @@ the answer never has more tokens than `max_tokens` allows, and then its finish i
 from __future__ import annotations
 
 import re
-import zlib
 from itertools import cycle, islice
 from typing import Any, Final, cast
 
 import msgspec
 
-from penstock.dialects.openai_envelope import ChatEnvelope
+from penstock.simulator.asked import Asked
 
 _WORDS: Final = re.findall(
     r"\S+",
     "The water enters through the gate , turns the wheel , and leaves by the tail race . Each turn is counted "
     "once , written down before the gate opens , and paid for when it closes .",
 )
-_COUNTED: Final = ("messages", "tools", "functions", "response_format")
+_FURTHER: Final = [f" {word}" for word in _WORDS]
 _PIECE: Final = re.compile(r"\s*\S+|\s+$")
 _MAX_DEPTH: Final = 16
+THOUGHT_TOKENS: Final = 6
 
 
 class ToolReply(msgspec.Struct, frozen=True, gc=False):
@@ -38,8 +38,11 @@ class ToolReply(msgspec.Struct, frozen=True, gc=False):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """One choice: text in pieces (a token each), or tool calls; `finish` as on the wire."""
+    """One choice: text in pieces (a token each), or tool calls; `finish` in OpenAI's words. `thoughts` came before,
+    a token each, shown or not.
+    """
 
+    thoughts: tuple[str, ...] = ()
     pieces: tuple[str, ...] = ()
     tools: tuple[ToolReply, ...] = ()
     finish: str = "stop"
@@ -47,53 +50,15 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def tokens(self) -> int:
         """Return the tokens generated."""
-        return len(self.pieces) + sum(len(pieces_of(tool.arguments)) + 1 for tool in self.tools)
+        words = len(self.thoughts) + len(self.pieces)
+        return (
+            words + sum([len(pieces_of(tool.arguments)) + 1 for tool in self.tools]) if self.tools else words
+        )
 
 
-class _Function(msgspec.Struct, gc=False):
-    name: str
-    parameters: dict[str, Any] | None = None
-
-
-class _Tool(msgspec.Struct, gc=False):
-    function: _Function
-
-
-class _Named(msgspec.Struct, gc=False):
-    function: _Function
-
-
-class _Schema(msgspec.Struct, gc=False):
-    schema: dict[str, Any] | None = None
-
-
-class _Format(msgspec.Struct, gc=False):
-    type: str
-    json_schema: _Schema | None = None
-
-
-class _Turn(msgspec.Struct, gc=False):
-    role: str
-
-
-_TOOLS: Final = msgspec.json.Decoder(list[_Tool])
-_CHOICE: Final = msgspec.json.Decoder(_Named | str)
-_FORMAT: Final = msgspec.json.Decoder(_Format | None)
-_TURNS: Final = msgspec.json.Decoder(list[_Turn])
-
-
-def count_prompt_tokens(envelope: ChatEnvelope) -> int:
-    """Count a prompt's tokens by the rule above."""
-    return sum([len(envelope.raw(name).split()) for name in _COUNTED if name in envelope.members])
-
-
-def answers(envelope: ChatEnvelope, tokens: int) -> tuple[Answer, ...]:
-    """Return one answer per choice asked for, of `tokens` tokens where the request does not fix the content.
-
-    Raises `msgspec.ValidationError` when tools or format are not of the wire's shape.
-    """
-    answer = _bounded(_answer(envelope, tokens), envelope.output_limit)
-    return (answer,) * envelope.n
+def answers(asked: Asked, tokens: int) -> tuple[Answer, ...]:
+    """Return one answer per choice asked for, of `tokens` tokens where the request does not fix the content."""
+    return (_bounded(_answer(asked, tokens), asked.output_limit),) * asked.n
 
 
 def pieces_of(text: str) -> tuple[str, ...]:
@@ -103,58 +68,40 @@ def pieces_of(text: str) -> tuple[str, ...]:
 
 def prose(seed: int, tokens: int) -> tuple[str, ...]:
     """Return `tokens` words that depend on nothing but `seed`."""
+    if not tokens:
+        return ()
     start = seed % len(_WORDS)
-    words = list(islice(cycle(_WORDS[start:] + _WORDS[:start]), tokens))
-    return (words[0], *[f" {word}" for word in words[1:]]) if words else ()
+    return _WORDS[start], *islice(cycle(_FURTHER[start + 1 :] + _FURTHER[: start + 1]), tokens - 1)
 
 
-def _answer(envelope: ChatEnvelope, tokens: int) -> Answer:
-    members = envelope.members
-    if "tools" in members and "response_format" not in members:
-        called = _calls(envelope)
-        if called:
-            return Answer(tools=called, finish="tool_calls")
-    if "response_format" in members:
-        wanted = _FORMAT.decode(members["response_format"])
-        if wanted is not None and wanted.type in ("json_schema", "json_object"):
-            schema = wanted.json_schema.schema if wanted.json_schema is not None else None
-            text = msgspec.json.encode(instance(schema or {"type": "object"})).decode()
-            return Answer(pieces=pieces_of(text))
-    return Answer(pieces=prose(zlib.crc32(members["messages"]), tokens))
-
-
-def _calls(envelope: ChatEnvelope) -> tuple[ToolReply, ...]:
-    """Return the calls a model would make: none once a tool has answered, or when `tool_choice` is "none"."""
-    tools = [tool.function for tool in _TOOLS.decode(envelope.members["tools"])]
-    choice = _CHOICE.decode(envelope.raw("tool_choice") or b'"auto"')
-    if not tools or choice == "none":
-        return ()
-    if isinstance(choice, _Named):
-        name = choice.function.name
-        tools = [tool for tool in tools if tool.name == name]
-    elif _TURNS.decode(envelope.members["messages"])[-1].role == "tool":
-        return ()
-    many = envelope.raw("parallel_tool_calls") == b"true"
-    return tuple(
-        [
+def _answer(asked: Asked, tokens: int) -> Answer:
+    thoughts = prose(asked.seed + 1, THOUGHT_TOKENS) if asked.thinks else ()
+    if asked.calls:
+        called = [
             ToolReply(
-                f"call_{zlib.crc32(envelope.members['messages']):08x}{index}",
-                tool.name,
-                msgspec.json.encode(instance(tool.parameters or {"type": "object"})).decode(),
+                f"call_{asked.seed:08x}{index}",
+                wish.name,
+                msgspec.json.encode(instance(wish.parameters or {"type": "object"})).decode(),
             )
-            for index, tool in enumerate(tools if many else tools[:1])
+            for index, wish in enumerate(asked.calls)
         ]
-    )
+        return Answer(thoughts=thoughts, tools=tuple(called), finish="tool_calls")
+    if asked.schema is not None:
+        text = msgspec.json.encode(instance(asked.schema)).decode()
+        return Answer(thoughts=thoughts, pieces=pieces_of(text))
+    return Answer(thoughts=thoughts, pieces=prose(asked.seed, tokens))
 
 
 def _bounded(answer: Answer, limit: int | None) -> Answer:
     if limit is None or answer.tokens <= limit:
         return answer
-    if not answer.tools:
-        return Answer(pieces=answer.pieces[:limit], finish="length")
+    thoughts = answer.thoughts[:limit]
+    rest = limit - len(thoughts)
+    if not answer.tools or not rest:
+        return Answer(thoughts=thoughts, pieces=answer.pieces[:rest], finish="length")
     first = answer.tools[0]
-    cut = "".join(pieces_of(first.arguments)[: max(0, limit - 1)])
-    return Answer(tools=(ToolReply(first.id, first.name, cut),), finish="length")
+    cut = "".join(pieces_of(first.arguments)[: rest - 1])
+    return Answer(thoughts=thoughts, tools=(ToolReply(first.id, first.name, cut),), finish="length")
 
 
 # ---------------------------------------------------------------------------------------- instances of a schema

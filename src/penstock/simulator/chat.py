@@ -9,35 +9,18 @@ from __future__ import annotations
 
 import asyncio
 
-from penstock.dialects.openai_envelope import ChatEnvelope
 from penstock.kernel.errors import Cancelled
 from penstock.kernel.faults import Misbehaviour
 from penstock.kernel.money import Usage
 from penstock.net.server import Responder
 from penstock.simulator.answers import Answer
-from penstock.simulator.behaviour import Order, Pace
+from penstock.simulator.asked import Asked
+from penstock.simulator.behaviour import Pace
+from penstock.simulator.pen import HUGE_BYTES, REFUSALS, Pen, told_of
 from penstock.simulator.truth import TruthRow
-from penstock.simulator.wire import (
-    DONE,
-    HUGE_BYTES,
-    JSON,
-    MID_STREAM_ERROR,
-    RATES,
-    REFUSALS,
-    SSE,
-    Chunks,
-    refusal,
-    whole_reply,
-)
 
 _SHORT_S = 0.05  # pauses up to this are slept through; longer ones end early when the client goes
 _BURST = 16  # chunks written before other requests get their turn, when no pace is set
-_USAGE_FAULTS = {
-    "usage_missing": "missing",
-    "usage_twice": "twice",
-    "usage_late": "late",
-    "usage_wrong": "wrong",
-}
 
 
 class Chat:
@@ -45,11 +28,11 @@ class Chat:
 
     __slots__ = (
         "_answers",
-        "_chunks",
-        "_envelope",
+        "_asked",
         "_fault",
         "_gone",
         "_pace",
+        "_pen",
         "_responder",
         "_showed",
         "row",
@@ -57,23 +40,25 @@ class Chat:
 
     def __init__(
         self,
-        envelope: ChatEnvelope,
+        asked: Asked,
         answers: tuple[Answer, ...],
-        order: Order,
-        pace: Pace,
+        pen: Pen,
         responder: Responder,
         row: TruthRow,
+        *,
+        fault: Misbehaviour,
+        pace: Pace,
     ) -> None:
         """Bind what was decided to whom it is served."""
-        self._envelope = envelope
+        self._asked = asked
+        self._pen = pen
         self._answers = answers
-        self._fault: Misbehaviour = order.misbehaviour
+        self._fault = fault
         self._pace = pace
         self._responder = responder
         self.row = row
         self._showed = False
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._chunks = Chunks(row.id, int(row.received_s), envelope.model, usage_asked=envelope.include_usage)
 
     async def serve(self) -> None:
         """Answer, or misbehave. Raises `Cancelled` when the client goes away during a stream."""
@@ -81,10 +66,10 @@ class Chat:
         row.behaviour = row.outcome = kind
         if kind == "none":
             row.outcome = "ok"
-        row.reported = _USAGE_FAULTS.get(kind, "usage")
+        row.reported = told_of(kind)
         self._responder.on_gone(self._client_gone)
         if kind in REFUSALS:
-            row.status, headers, body = refusal(kind, self._fault.seconds)
+            row.status, headers, body = self._pen.refusal(kind, self._fault.seconds)
             self._responder.send(row.status, headers, body)
             return
         if kind == "reset":
@@ -94,7 +79,7 @@ class Chat:
             await self._sleep(self._fault.seconds)
         row.billed = True
         row.status = 200
-        if self._envelope.stream:
+        if self._asked.stream:
             await self._stream()
         else:
             await self._whole()
@@ -102,7 +87,7 @@ class Chat:
     # ------------------------------------------------------------------------------------------------ whole
 
     async def _whole(self) -> None:
-        row, responder, kind = self.row, self._responder, self._fault.kind
+        row, responder, pen, kind = self.row, self._responder, self._pen, self._fault.kind
         row.output_tokens = sum(answer.tokens for answer in self._answers)
         wait_s = self._pace.first_token_s + self._pace.between_s * row.output_tokens
         if wait_s > 0:
@@ -110,10 +95,10 @@ class Chat:
         usage = None if kind in ("usage_missing", "usage_late") else self._usage(wrong=kind == "usage_wrong")
         if usage is None:
             row.reported = "missing"
-        body = whole_reply(row.id, int(row.received_s), row.model, self._answers, usage)
+        body = pen.whole(self._answers, usage)
         if kind == "error_mid_stream":
             row.billed, row.output_tokens = False, 0
-            body = MID_STREAM_ERROR
+            body = pen.whole_error()
         elif kind == "malformed_line":
             body = body[: len(body) // 2]
         elif kind == "huge_event":
@@ -121,13 +106,13 @@ class Chat:
         elif kind in ("stall", "cut"):
             await self._halves(body)
             return
-        responder.send(200, self._headers(JSON), body)
+        responder.send(200, pen.headers(streamed=False), body)
         self._sent_all()
 
     async def _halves(self, body: bytes) -> None:
         """Send half a body, then stall or cut."""
         half = len(body) // 2
-        self._responder.begin(200, self._headers(JSON))
+        self._responder.begin(200, self._pen.headers(streamed=False))
         self._responder.write(body[:half])
         if self._fault.kind == "cut":
             self._responder.abort()
@@ -145,43 +130,45 @@ class Chat:
     # ------------------------------------------------------------------------------------------------ stream
 
     async def _stream(self) -> None:
-        responder, chunks = self._responder, self._chunks
+        responder, pen, row = self._responder, self._pen, self.row
         if self._pace.first_token_s > 0:
             await self._sleep(self._pace.first_token_s)
-        responder.begin(200, self._headers(SSE))
-        written = 0
+        responder.begin(200, pen.headers(streamed=True))
+        written, paced = 0, self._pace.between_s > 0
         for index, answer in enumerate(self._answers):
-            for event, tokens in chunks.events(index, answer):
-                if written == self._fault.after_chunks and await self._misbehave():
+            for event, tokens in pen.events(index, answer):
+                if not self._showed and written >= self._fault.after_chunks and await self._misbehave():
                     return
-                await self._emit(event, tokens, written)
+                if paced or written % _BURST == _BURST - 1:
+                    await self._pause(tokens, written)
+                self._generate(event, tokens)
+                if responder.paused:
+                    await responder.drain()
+                row.sent_tokens += tokens
                 written += tokens
             if not self._showed and index + 1 == len(self._answers) and await self._misbehave():
                 return
-            await self._emit(chunks.delta(index, b"{}", answer.finish), 0, written)
+            self._generate(pen.finish(index, answer), 0)
         await self._end()
 
-    async def _emit(self, event: bytes, tokens: int, written: int) -> None:
-        """Generate one chunk: pace, note, write, and wait while the client's socket is full."""
-        if tokens and written and self._pace.between_s > 0:
-            await self._sleep(self._pace.between_s)
-        elif written % _BURST == _BURST - 1:
+    async def _pause(self, tokens: int, written: int) -> None:
+        """Keep the pace before a chunk; without one, let others have their turn."""
+        if self._pace.between_s <= 0:
             await asyncio.sleep(0)
-        responder, row = self._responder, self.row
-        if responder.gone:
+        elif tokens and written:
+            await self._sleep(self._pace.between_s)
+
+    def _generate(self, event: bytes, tokens: int) -> None:
+        """Generate one chunk: note it, then write it."""
+        if self._responder.gone:
             raise Cancelled(code="client_gone")
-        row.output_tokens += tokens
-        responder.write(event)
-        if responder.paused:
-            await responder.drain()
-        row.sent_tokens += tokens
+        self.row.output_tokens += tokens
+        self._responder.write(event)
 
     async def _misbehave(self) -> bool:
-        """Do what was ordered for the middle of a stream, once; tell whether the reply is over."""
-        if self._showed:
-            return False
+        """Do what was ordered for the middle of a stream; tell whether the reply is over."""
         self._showed = True
-        responder, kind = self._responder, self._fault.kind
+        responder, pen, kind = self._responder, self._pen, self._fault.kind
         if kind == "stall":
             await self._sleep(self._fault.seconds)
         elif kind == "cut":
@@ -189,43 +176,36 @@ class Chat:
             responder.abort()
             return True
         elif kind == "malformed_line":
-            responder.write(self._chunks.broken())
+            responder.write(pen.broken())
         elif kind == "error_mid_stream":
-            responder.finish(b"data: " + MID_STREAM_ERROR + b"\n\n")
+            responder.finish(pen.error())
             return True
         elif kind == "huge_event":
-            responder.write(self._chunks.text(0, "x" * HUGE_BYTES))
+            responder.write(pen.huge())
             await responder.drain()
         return False
 
     async def _end(self) -> None:
         """Send usage as asked, or as ordered, and the end mark."""
-        responder, chunks, kind, row = self._responder, self._chunks, self._fault.kind, self.row
-        if not self._envelope.include_usage or kind == "usage_missing":
+        responder, row = self._responder, self.row
+        if not self._asked.tells_usage or row.reported == "missing":
             row.reported = "missing"
-            responder.finish(DONE)
-            return
-        last = chunks.usage(self._usage(wrong=kind == "usage_wrong"))
-        if kind == "usage_twice":
-            half = Usage(input_tokens=row.input_tokens, output_tokens=row.output_tokens // 2)
-            responder.write(chunks.usage(half))
-        if kind == "usage_late":
-            responder.write(DONE)
+            usage = None
+        else:
+            usage = self._usage(wrong=row.reported == "wrong")
+        last, late = self._pen.end(usage)
+        if late:
+            responder.write(last)
             await self._sleep(min(self._fault.seconds, _SHORT_S))
-            responder.finish(last)
-            return
-        responder.write(last)
-        responder.finish(DONE)
+        responder.finish(late or last)
 
     # ------------------------------------------------------------------------------------------------ common
 
     def _usage(self, *, wrong: bool) -> Usage:
         row = self.row
         output = row.output_tokens * 3 + 7 if wrong else row.output_tokens
-        return Usage(input_tokens=row.input_tokens, output_tokens=output)
-
-    def _headers(self, kind: bytes) -> bytes:
-        return b"%bx-request-id: %b\r\nopenai-processing-ms: 1\r\n%b" % (kind, self.row.id.encode(), RATES)
+        thoughts = sum([len(answer.thoughts) for answer in self._answers])
+        return Usage(input_tokens=row.input_tokens, output_tokens=output, reasoning_tokens=thoughts)
 
     def _client_gone(self) -> None:
         if not self._gone.done():

@@ -1,7 +1,9 @@
 """The simulated provider as a server: chats, models, its truth, and orders for misbehaviour, over HTTP.
 
     POST /v1/chat/completions     a chat; `x-simulate: cut;after=3` or model `sim/cut;after=3` orders a misbehaviour
-    GET  /v1/models               the models it offers
+    POST /v1/messages             the same on Anthropic's wire; …/count_tokens counts
+    POST /v1beta/models/M:VERB    the same on Gemini's: generateContent, streamGenerateContent?alt=sse, countTokens
+    GET  /v1/models               the models it offers, in the words of the vendor whose headers the caller sends
     GET  /truth?after=0&limit=100 closed rows above a sequence, oldest first
     GET  /truth/summary           totals
     POST /truth/reset             forget all rows and totals
@@ -22,16 +24,26 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from penstock.dialects.openai_envelope import ChatEnvelope, open_chat
-from penstock.dialects.openai_errors import render_error, retry_headers
 from penstock.kernel.clock import Clock, SystemClock
 from penstock.kernel.errors import Cancelled, Invalid, NotFound, PenstockError, Unauthenticated
 from penstock.kernel.ids import new_id
 from penstock.kernel.money import Rates, rates
 from penstock.net.server import Request, Responder, Server, ServerLimits
-from penstock.simulator.answers import Answer, answers, count_prompt_tokens
-from penstock.simulator.behaviour import Behaviour, Order, Speeds, parse_order
+from penstock.simulator.answers import answers
+from penstock.simulator.behaviour import Behaviour, Speeds, parse_order
 from penstock.simulator.chat import Chat
+from penstock.simulator.faces import (
+    ANTHROPIC,
+    GEMINI,
+    OPENAI,
+    Face,
+    count_anthropic,
+    count_gemini,
+    face_of,
+    gemini_target,
+    lister,
+)
+from penstock.simulator.pen import told_of
 from penstock.simulator.truth import MAX_ROWS, PAGE_ROWS, Truth, TruthRow
 from penstock.simulator.wire import JSON, encode
 
@@ -56,7 +68,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Nano-dollars per million tokens by model; `default_price` for the rest."""
     default_price: Rates = DEFAULT_PRICE
     key: str = ""
-    """When set, chats need ``Authorization: Bearer <key>``."""
+    """When set, chats need it, each wire in its vendor's header."""
     truth_path: Path | None = None
     """Where closed rows are appended, one JSON line each."""
     truth_rows: int = MAX_ROWS
@@ -80,45 +92,60 @@ class Simulator:
         self.behaviour = Behaviour(options.seed, options.speeds, options.weights)
         self.truth = Truth(options.truth_path, options.truth_rows)
         self._clock = clock or SystemClock()
-        self._bearer = f"Bearer {options.key}".encode() if options.key else b""
-        self._models = encode(
-            {
-                "object": "list",
-                "data": [
-                    {"id": name, "object": "model", "created": 1_700_000_000, "owned_by": "simulator"}
-                    for name in options.models
-                ],
-            }
-        )
+        self._key = options.key.encode()
+        self._models = [(name, "simulator") for name in options.models]
 
     async def handle(self, request: Request, responder: Responder) -> None:
         """Serve one request."""
         match request.method, request.path:
             case "POST", "/v1/chat/completions":
-                await self._chat(request, responder)
-            case "GET", "/v1/models":
-                responder.send(200, JSON, self._models)
+                await self._chat(OPENAI, request, responder)
+            case "POST", "/v1/messages":
+                await self._chat(ANTHROPIC, request, responder)
+            case "POST", "/v1/messages/count_tokens":
+                self._check_key(ANTHROPIC, request)
+                responder.send(200, JSON, count_anthropic(request))
+            case "GET", "/v1/models" | "/v1beta/models":
+                responder.send(200, JSON, lister(request).render_models(self._models))
+            case "POST", path if face_of(path) is GEMINI:
+                await self._gemini(request, responder)
+            case _:
+                self._aside(request, responder)
+
+    async def _gemini(self, request: Request, responder: Responder) -> None:
+        match gemini_target(request.path)[1]:
+            case "generateContent" | "streamGenerateContent":
+                await self._chat(GEMINI, request, responder)
+            case "countTokens":
+                self._check_key(GEMINI, request)
+                responder.send(200, JSON, count_gemini(request))
+            case _:
+                raise NotFound(field="path", value=request.path)
+
+    def _aside(self, request: Request, responder: Responder) -> None:
+        """Serve what no vendor has: the books, and orders."""
+        body = b"{}"
+        match request.method, request.path:
             case "GET", "/truth":
-                responder.send(200, JSON, self._page(request.query))
+                body = self._page(request.query)
             case "GET", "/truth/summary":
-                responder.send(200, JSON, encode(self.truth.summary()))
+                body = encode(self.truth.summary())
             case "POST", "/truth/reset":
                 self.truth.reset()
-                responder.send(200, JSON, b"{}")
             case "POST", "/orders":
                 self._take_orders(request.body)
-                responder.send(200, JSON, b"{}")
             case "GET", "/health":
-                responder.send(200, JSON, b'{"status":"ok"}')
+                body = b'{"status":"ok"}'
             case _:
                 raise NotFound(
                     field="path", value=request.path, remedy="POST /v1/chat/completions is served."
                 )
+        responder.send(200, JSON, body)
 
-    async def _chat(self, request: Request, responder: Responder) -> None:
+    async def _chat(self, face: Face, request: Request, responder: Responder) -> None:
         row = self.truth.open(
             TruthRow(
-                id=new_id("chatcmpl-"),
+                id=new_id(face.id_starts),
                 operation=(request.header(b"x-request-id") or b"").decode("latin-1"),
                 model="",
                 stream=False,
@@ -126,14 +153,14 @@ class Simulator:
             )
         )
         try:
-            chat = self._admit(request, responder, row)
+            chat = self._admit(face, request, responder, row)
             await chat.serve()
         except Cancelled:
             row.outcome = "client_gone"
         except PenstockError as error:
             row.outcome = "refused"
-            row.status, body = render_error(error)
-            responder.send(row.status, JSON + retry_headers(error), body)
+            row.status, headers, body = face.refuse(error)
+            responder.send(row.status, headers, body)
         finally:
             row.sent_bytes = responder.bytes_sent
             if row.outcome == "running":
@@ -142,22 +169,24 @@ class Simulator:
                 row.cost_nanos = self._cost_nanos(row)
             self.truth.close_row(row)
 
-    def _admit(self, request: Request, responder: Responder, row: TruthRow) -> Chat:
+    def _admit(self, face: Face, request: Request, responder: Responder, row: TruthRow) -> Chat:
         """Read the request and decide what it meets. Raises `Unauthenticated` or `Invalid`."""
-        if self._bearer and not hmac.compare_digest(request.header(b"authorization") or b"", self._bearer):
-            raise Unauthenticated
-        envelope = open_chat(request.body)
-        row.model = envelope.model
-        row.stream = envelope.stream
-        row.input_tokens = count_prompt_tokens(envelope)
-        order = self.behaviour.next(request.header(b"x-simulate"), envelope.model)
-        return Chat(envelope, self._answers(envelope, order), order, self.behaviour.pace(), responder, row)
+        self._check_key(face, request)
+        asked = face.open(request)
+        row.model = asked.model
+        row.stream = asked.stream
+        row.input_tokens = asked.input_tokens
+        order = self.behaviour.next(request.header(b"x-simulate"), asked.model)
+        said = answers(asked, order.tokens or self.behaviour.answer_tokens())
+        fault = order.misbehaviour
+        pen = face.pen(row.id, int(row.received_s), asked, told_of(fault.kind))
+        return Chat(asked, said, pen, responder, row, fault=fault, pace=self.behaviour.pace())
 
-    def _answers(self, envelope: ChatEnvelope, order: Order) -> tuple[Answer, ...]:
-        try:
-            return answers(envelope, order.tokens or self.behaviour.answer_tokens())
-        except msgspec.ValidationError as error:
-            raise Invalid(f"Tools or format are malformed: {error}.", field="tools") from None
+    def _check_key(self, face: Face, request: Request) -> None:
+        if self._key and not hmac.compare_digest(
+            request.header(face.key_header) or b"", face.key_starts + self._key
+        ):
+            raise Unauthenticated
 
     def _cost_nanos(self, row: TruthRow) -> int:
         """Price a row: femto-dollars summed, rounded up once, as `kernel.money` does."""
@@ -193,7 +222,9 @@ class RunningSimulator:
         self._simulator = simulator
         self._server = server
         self.port = server.port
-        self.url = f"http://{simulator.options.host}:{server.port}/v1"
+        self.root = f"http://{simulator.options.host}:{server.port}"
+        """Where its paths begin."""
+        self.url = f"{self.root}/v1"
         self.truth = simulator.truth
 
     def order(self, *orders: str) -> None:
@@ -233,6 +264,5 @@ async def run_simulator(
     return RunningSimulator(simulator, server)
 
 
-def _render(error: PenstockError, _path: str) -> tuple[int, bytes, bytes]:
-    status, body = render_error(error)
-    return status, JSON + retry_headers(error), body
+def _render(error: PenstockError, path: str) -> tuple[int, bytes, bytes]:
+    return face_of(path).refuse(error)

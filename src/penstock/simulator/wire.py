@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
 
 from penstock.kernel.money import Usage
 from penstock.simulator.answers import Answer, ToolReply, pieces_of
+from penstock.simulator.asked import Asked
+from penstock.simulator.pen import HUGE_BYTES, half
 
 JSON: Final = b"content-type: application/json\r\n"
 SSE: Final = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
@@ -17,31 +19,21 @@ RATES: Final = (
     b"x-ratelimit-limit-tokens: 10000000\r\nx-ratelimit-remaining-tokens: 9999000\r\nx-ratelimit-reset-tokens: 6ms\r\n"
 )
 DONE: Final = b"data: [DONE]\n\n"
-HUGE_BYTES: Final = 2 * 1024 * 1024
 
-REFUSALS: Final = {
+_REFUSALS: Final = {
     # misbehaviour → status, type, code, message
-    "rate_limit": (
-        429,
-        "requests",
-        "rate_limit_exceeded",
-        "Rate limit reached for this model on requests per min.",
-    ),
+    "rate_limit": (429, "requests", "rate_limit_exceeded", "Rate limit reached for this model on requests per min."),
     "rate_limit_no_hint": (429, "requests", "rate_limit_exceeded", "Rate limit reached for this model."),
     "quota": (
-        429,
-        "insufficient_quota",
-        "insufficient_quota",
+        429, "insufficient_quota", "insufficient_quota",
         "You exceeded your current quota, please check your plan and billing details.",
     ),
-    "server_error": (
-        500,
-        "server_error",
-        "server_error",
-        "The server had an error while processing your request.",
+    "spend_limit": (
+        400, "invalid_request_error", "billing_hard_limit_reached", "Billing hard limit has been reached.",
     ),
+    "server_error": (500, "server_error", "server_error", "The server had an error while processing your request."),
     "overloaded": (503, "server_error", "overloaded_error", "The engine is currently overloaded."),
-}
+}  # fmt: skip
 MID_STREAM_ERROR: Final = (
     b'{"error":{"message":"The server had an error.",'
     b'"type":"server_error","param":null,"code":"server_error"}}'
@@ -50,20 +42,12 @@ MID_STREAM_ERROR: Final = (
 encode: Final = msgspec.json.Encoder().encode
 
 
-def refusal(kind: str, seconds: float) -> tuple[int, bytes, bytes]:
-    """Return status, header lines and body of a misbehaviour that refuses; `seconds` is the hint of "rate_limit"."""
-    status, family, code, message = REFUSALS[kind]
-    headers = JSON
-    if kind == "rate_limit":
-        headers += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (
-            max(1, round(seconds)),
-            round(seconds * 1000),
-        )
-    return (
-        status,
-        headers,
-        encode({"error": {"message": message, "type": family, "param": None, "code": code}}),
-    )
+def list_models(models: Iterable[tuple[str, str]]) -> bytes:
+    """Return the list of models, from (name, owner) pairs."""
+    data = [
+        {"id": name, "object": "model", "created": 1_700_000_000, "owned_by": owner} for name, owner in models
+    ]
+    return encode({"object": "list", "data": data})
 
 
 def usage_member(usage: Usage) -> dict[str, object]:
@@ -75,27 +59,6 @@ def usage_member(usage: Usage) -> dict[str, object]:
         "prompt_tokens_details": {"cached_tokens": usage.cached_input_tokens, "audio_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens, "audio_tokens": 0},
     }
-
-
-def whole_reply(
-    id: str, created_s: int, model: str, answers: tuple[Answer, ...], usage: Usage | None
-) -> bytes:
-    """Return a whole reply; without a `usage` member when `usage` is None."""
-    reply: dict[str, object] = {
-        "id": id,
-        "object": "chat.completion",
-        "created": created_s,
-        "model": model,
-        "choices": [
-            {"index": index, "message": _message(answer), "logprobs": None, "finish_reason": answer.finish}
-            for index, answer in enumerate(answers)
-        ],
-        "service_tier": "default",
-        "system_fingerprint": "fp_simulator",
-    }
-    if usage is not None:
-        reply["usage"] = usage_member(usage)
-    return encode(reply)
 
 
 def _message(answer: Answer) -> dict[str, object]:
@@ -110,7 +73,7 @@ def _message(answer: Answer) -> dict[str, object]:
 
 
 class Chunks:
-    """Renders the chunks of one stream."""
+    """Writes the chunks of one stream."""
 
     __slots__ = ("_head", "_tail")
 
@@ -141,13 +104,13 @@ class Chunks:
     def events(self, index: int, answer: Answer) -> Iterator[tuple[bytes, int]]:
         """Yield the chunks of one choice up to its finish, each with the tokens it carries."""
         if not answer.tools:
-            yield self.delta(index, b'{"role":"assistant","content":""}'), 0
+            yield self.delta(index, b'{"role":"assistant","content":""}'), len(answer.thoughts)
         for piece in answer.pieces:
             yield self.text(index, piece), 1
         for number, tool in enumerate(answer.tools):
-            yield from self._call(index, number, tool)
+            yield from self._call(index, number, tool, 0 if number else len(answer.thoughts))
 
-    def _call(self, index: int, number: int, tool: ToolReply) -> list[tuple[bytes, int]]:
+    def _call(self, index: int, number: int, tool: ToolReply, thoughts: int) -> list[tuple[bytes, int]]:
         start = {
             "role": "assistant",
             "content": None,
@@ -160,8 +123,87 @@ class Chunks:
                 }
             ],
         }
-        events = [(self.delta(index, encode(start)), 1)]
+        events = [(self.delta(index, encode(start)), 1 + thoughts)]
         for piece in pieces_of(tool.arguments):
             part = {"tool_calls": [{"index": number, "function": {"arguments": piece}}]}
             events.append((self.delta(index, encode(part)), 1))
         return events
+
+
+class OpenAIPen(Chunks):
+    """The pen of this wire. Thoughts are counted and never shown."""
+
+    __slots__ = ("_created_s", "_id", "_model", "_told")
+
+    def __init__(self, id: str, created_s: int, asked: Asked, told: str) -> None:
+        """Write the answer `id` to `asked`; `told` is how it tells usage (`pen.told_of`)."""
+        super().__init__(id, created_s, asked.model, usage_asked=asked.tells_usage)
+        self._id = id
+        self._created_s = created_s
+        self._model = asked.model
+        self._told = told
+
+    def refusal(self, kind: str, seconds: float) -> tuple[int, bytes, bytes]:
+        """Return status, header lines and body."""
+        status, family, code, message = _REFUSALS[kind]
+        headers = JSON
+        if kind == "rate_limit":
+            headers += b"retry-after: %d\r\nretry-after-ms: %d\r\n" % (
+                max(1, round(seconds)),
+                round(seconds * 1000),
+            )
+        body = {"error": {"message": message, "type": family, "param": None, "code": code}}
+        return status, headers, encode(body)
+
+    def headers(self, *, streamed: bool) -> bytes:
+        """Return the header lines of an answer."""
+        kind = SSE if streamed else JSON
+        return b"%bx-request-id: %b\r\nopenai-processing-ms: 1\r\n%b" % (kind, self._id.encode(), RATES)
+
+    def whole(self, answers: tuple[Answer, ...], usage: Usage | None) -> bytes:
+        """Return a whole reply."""
+        reply: dict[str, object] = {
+            "id": self._id,
+            "object": "chat.completion",
+            "created": self._created_s,
+            "model": self._model,
+            "choices": [
+                {
+                    "index": index,
+                    "message": _message(answer),
+                    "logprobs": None,
+                    "finish_reason": answer.finish,
+                }
+                for index, answer in enumerate(answers)
+            ],
+            "service_tier": "default",
+            "system_fingerprint": "fp_simulator",
+        }
+        if usage is not None:
+            reply["usage"] = usage_member(usage)
+        return encode(reply)
+
+    def whole_error(self) -> bytes:
+        """Return an error's body."""
+        return MID_STREAM_ERROR
+
+    def finish(self, index: int, answer: Answer) -> bytes:
+        """Return the chunk that finishes one choice."""
+        return self.delta(index, b"{}", answer.finish)
+
+    def huge(self) -> bytes:
+        """Return a chunk of much text."""
+        return self.text(0, "x" * HUGE_BYTES)
+
+    def error(self) -> bytes:
+        """Return the event of an error."""
+        return b"data: " + MID_STREAM_ERROR + b"\n\n"
+
+    def end(self, usage: Usage | None) -> tuple[bytes, bytes]:
+        """Return usage as told, and the mark."""
+        if usage is None:
+            return DONE, b""
+        last = self.usage(usage)
+        if self._told == "late":
+            return DONE, last
+        return (self.usage(half(usage)) if self._told == "twice" else b"") + last + DONE, b""

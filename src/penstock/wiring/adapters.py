@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.kernel.clock import Clock
 from penstock.kernel.errors import Conflict, Invalid
@@ -34,6 +34,26 @@ if TYPE_CHECKING:
 PROCESSES_MAX = 64
 """Processes on one machine that share a data folder."""
 EXTRAS = {"redis": "redis", "asyncpg": "postgres", "opentelemetry": "otel", "google": "otel"}
+
+
+class _Wire(NamedTuple):
+    """The adapter of a kind of provider, and what its settings must and may say."""
+
+    module: str
+    adapter: str
+    needs_address: bool = False
+    needs_models: bool = False
+    has_versions: bool = False
+
+
+_WIRES = {
+    "openai": _Wire("providers.openai", "OpenAIProvider", needs_address=True),
+    "azure": _Wire(
+        "providers.azure", "AzureProvider", needs_address=True, needs_models=True, has_versions=True
+    ),
+    "anthropic": _Wire("providers.anthropic", "AnthropicProvider", has_versions=True),
+    "gemini": _Wire("providers.gemini", "GeminiProvider"),
+}
 
 
 def adapter(module: str, name: str) -> type[Any]:
@@ -168,10 +188,16 @@ async def provider(settings: ProviderSettings, kept: Secrets, clock: Clock) -> C
         return adapter("providers.local", "LocalExtractive")(settings.name, clock)
     if settings.kind == "scripted":
         return adapter("providers.scripted", "ScriptedProvider")(settings.name)
-    if not settings.base_url:
-        raise Invalid(
-            "A provider of kind openai needs a base_url.", field=f"providers[{settings.name}].base_url"
-        )
+    wire = _WIRES[settings.kind]
+    for missing, field, message in (
+        (wire.needs_address and not settings.base_url, "base_url", "needs a base_url"),
+        (wire.needs_models and not settings.models, "models", "needs its models named: it lists none"),
+        (settings.api_version and not wire.has_versions, "api_version", "has no version of its API"),
+    ):
+        if missing:
+            raise Invalid(
+                f"A provider of kind {settings.kind} {message}.", field=f"providers[{settings.name}].{field}"
+            )
     client = HttpClient(
         connections_per_origin=settings.connections,
         idle_max=settings.connections,
@@ -180,13 +206,20 @@ async def provider(settings: ProviderSettings, kept: Secrets, clock: Clock) -> C
         max_waiting=4 * settings.connections,
     )
     key = await kept.read(settings.secret) if settings.secret else None
-    return adapter("providers.openai", "OpenAIProvider")(
-        settings.name, base_url=settings.base_url, client=client, key=key, vendor=settings.vendor, clock=clock
+    chosen = {"base_url": settings.base_url, "api_version": settings.api_version}
+    return adapter(wire.module, wire.adapter)(
+        settings.name,
+        client=client,
+        key=key,
+        vendor=settings.billed_by,
+        clock=clock,
+        **{name: value for name, value in chosen.items() if value},
     )
 
 
 def _needs_tls(settings: ProviderSettings) -> bool:
-    return settings.base_url.startswith("https:")
+    """Tell whether a provider is called over TLS; a vendor's own address, where none is configured, always is."""
+    return not settings.base_url.startswith("http:")
 
 
 def _unknown(field: str, url: str, expected: str) -> Invalid:

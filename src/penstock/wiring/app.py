@@ -12,16 +12,20 @@ import socket
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+from penstock.dialects.codecs import CODECS
 from penstock.edge import errors
 from penstock.edge.app import Edge
 from penstock.edge.routes import Routes
 from penstock.gateway.admission import Admission
-from penstock.gateway.http import OpenAiFace
+from penstock.gateway.calling import Calling
+from penstock.gateway.http import Chats
 from penstock.gateway.idempotency import COLLECTION as IDEMPOTENCY
 from penstock.gateway.idempotency import Idempotency
-from penstock.gateway.pipeline import Pipeline
+from penstock.gateway.pipeline import Inspection, Pipeline
 from penstock.gateway.relay import Relay
+from penstock.gateway.structured_care import StructuredCare
 from penstock.kernel.clock import Clock, SystemClock
 from penstock.kernel.errors import PenstockError
 from penstock.kernel.ids import new_id
@@ -40,6 +44,7 @@ from penstock.wiring.catalogue import Catalogue, price_book
 from penstock.wiring.health import Health
 from penstock.wiring.owner import ADMIN_KEY, adopt_admin_key
 from penstock.wiring.platform import Platform, Stores
+from penstock.wiring.privacy import open_privacy
 from penstock.wiring.routes import declare_routes
 from penstock.wiring.sight import declare_metrics
 from penstock.wiring.sight_feeds import SightFeeds, TraceTrim, open_sight_feeds
@@ -109,9 +114,8 @@ async def _assemble(
     spans = await open_span_feed(settings.otel, providers, kept, opening)
     heard_by = (metrics, *sight.listeners, *((spans,) if spans is not None else ()), *listeners)
     audit = _open_audit(settings, stores, clock, heard_by, opening)
-    face = _face(
-        settings, clock, stores, catalogue, tenancy, admission=admission, resilience=resilience, audit=audit
-    )
+    inspections = (*open_privacy(settings, clock, opening), StructuredCare())
+    rungs = _Rungs(catalogue, tenancy, admission, resilience, audit, inspections)
     routes = Routes()
     platform = Platform(
         settings=settings,
@@ -138,7 +142,7 @@ async def _assemble(
         span_feed=spans,
         routes=routes,
         server=_server(settings, Edge(routes, callers.authenticator)),
-        face=face,
+        chats=_chats(settings, clock, stores, rungs),
         health=_health(stores, sight),
         resources=opening,
     )
@@ -170,30 +174,33 @@ def _health(stores: Stores, sight: SightFeeds) -> Health:
     return health
 
 
-def _face(
-    settings: Settings,
-    clock: Clock,
-    stores: Stores,
-    catalogue: Catalogue,
-    tenancy: Tenancy,
-    *,
-    admission: Admission,
-    resilience: Resilience,
-    audit: AuditPipe,
-) -> OpenAiFace:
+class _Rungs(NamedTuple):
+    """What a paid request passes, beside the stores."""
+
+    catalogue: Catalogue
+    tenancy: Tenancy
+    admission: Admission
+    resilience: Resilience
+    audit: AuditPipe
+    inspections: tuple[Inspection, ...]
+
+
+def _chats(settings: Settings, clock: Clock, stores: Stores, rungs: _Rungs) -> Chats:
     pipeline = Pipeline(
-        routes=catalogue.current,
-        tenancy=tenancy,
-        admission=admission,
-        resilience=resilience,
+        routes=rungs.catalogue.current,
+        tenancy=rungs.tenancy,
+        admission=rungs.admission,
+        calling=Calling(rungs.admission, rungs.resilience),
         ledger=stores.ledger,
-        relay=Relay(stores.ledger, resilience, clock),
-        audit=audit,
+        relay=Relay(stores.ledger, rungs.resilience, clock),
+        audit=rungs.audit,
+        codecs=CODECS,
+        clock=clock,
+        inspections=rungs.inspections,
     )
-    return OpenAiFace(
+    return Chats(
         pipeline,
         Idempotency(stores.records, clock),
-        catalogue.current,
         clock,
         deadline_s=settings.admission.deadline_s,
         drain_vanished=settings.server.on_vanished_client == "drain",

@@ -108,11 +108,10 @@ class Catalogue:
             return settings.models
         if settings.secret.startswith(FOUND):
             today = datetime.fromtimestamp(self._clock.wall_s(), UTC).date()
-            rows = (p.model for p in self.prices.rows(today) if p.provider == settings.name)
+            vendor = settings.billed_by
+            rows = (p.model for p in self.prices.rows(today) if p.provider == vendor)
             # Some rows are patterns (fine-tuned models): what is not priced under its own name is not offered.
-            return tuple(
-                model for model in rows if self.prices.price(settings.name, model, today) is not None
-            )
+            return tuple(model for model in rows if self.prices.price(vendor, model, today) is not None)
         if not hasattr(provider, "models"):
             return ()
         try:
@@ -133,7 +132,7 @@ def price_book(settings: Settings, providers: tuple[ProviderSettings, ...]) -> P
     """Load the price table with the configuration's own prices, free providers and limits on top."""
     priced = [p for p in settings.prices if not p.free]
     free = [FreeRule(provider=p.provider, model=p.model) for p in settings.prices if p.free]
-    free.extend(FreeRule(provider=p.vendor or p.name) for p in providers if p.free)
+    free.extend(FreeRule(provider=p.billed_by) for p in providers if p.free)
     limits = [
         ModelLimits(
             provider=p.provider,

@@ -10,20 +10,38 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple
 
 from penstock.kernel.settings import ProviderSettings
 
 LOOK_S = 0.5
 LOCAL_SERVERS = (("ollama", 11434), ("vllm", 8000))
+
+
+class Vendor(NamedTuple):
+    """A vendor whose key may be found. `address_variable` is what its own SDK reads an address from, "" for none."""
+
+    name: str
+    variable: str
+    base_url: str
+    address_variable: str = ""
+    kind: Literal["openai", "anthropic", "gemini"] = "openai"
+
+
 VENDORS = (
-    ("openai", "OPENAI_API_KEY", "https://api.openai.com/v1"),
-    ("mistral", "MISTRAL_API_KEY", "https://api.mistral.ai/v1"),
-    ("deepseek", "DEEPSEEK_API_KEY", "https://api.deepseek.com/v1"),
-    ("groq", "GROQ_API_KEY", "https://api.groq.com/openai/v1"),
-    ("x-ai", "XAI_API_KEY", "https://api.x.ai/v1"),
-    ("together", "TOGETHER_API_KEY", "https://api.together.xyz/v1"),
-    ("openrouter", "OPENROUTER_API_KEY", "https://openrouter.ai/api/v1"),
-)
+    Vendor("openai", "OPENAI_API_KEY", "https://api.openai.com/v1", "OPENAI_BASE_URL"),
+    Vendor("anthropic", "ANTHROPIC_API_KEY", "https://api.anthropic.com", "ANTHROPIC_BASE_URL", "anthropic"),
+    Vendor(
+        "google", "GEMINI_API_KEY", "https://generativelanguage.googleapis.com/v1beta", "GOOGLE_GEMINI_BASE_URL",
+        "gemini",
+    ),
+    Vendor("mistral", "MISTRAL_API_KEY", "https://api.mistral.ai/v1"),
+    Vendor("deepseek", "DEEPSEEK_API_KEY", "https://api.deepseek.com/v1"),
+    Vendor("groq", "GROQ_API_KEY", "https://api.groq.com/openai/v1"),
+    Vendor("x-ai", "XAI_API_KEY", "https://api.x.ai/v1"),
+    Vendor("together", "TOGETHER_API_KEY", "https://api.together.xyz/v1"),
+    Vendor("openrouter", "OPENROUTER_API_KEY", "https://openrouter.ai/api/v1"),
+)  # fmt: skip
 
 
 FOUND = "env."
@@ -33,7 +51,9 @@ FOUND = "env."
 def found_secrets(env: Mapping[str, str]) -> dict[str, str]:
     """Return the vendors' keys of the environment as the secrets adapter is given its own."""
     return {
-        f"PENSTOCK_SECRET_ENV_{variable}": env[variable] for _, variable, _ in VENDORS if env.get(variable)
+        f"PENSTOCK_SECRET_ENV_{each.variable}": env[each.variable]
+        for each in VENDORS
+        if env.get(each.variable)
     }
 
 
@@ -49,17 +69,15 @@ async def discover(env: Mapping[str, str], known: Iterable[str]) -> tuple[Provid
     ]
     found.extend(
         ProviderSettings(
-            name=name, kind="openai", base_url=_base_url(name, url, env), secret=FOUND + variable
+            name=each.name,
+            kind=each.kind,
+            base_url=env.get(each.address_variable) or each.base_url,
+            secret=FOUND + each.variable,
         )
-        for name, variable, url in VENDORS
-        if env.get(variable) and name not in names
+        for each in VENDORS
+        if env.get(each.variable) and each.name not in names
     )
     return tuple(found)
-
-
-def _base_url(name: str, url: str, env: Mapping[str, str]) -> str:
-    """Honour the variable the vendor's own SDK reads."""
-    return env.get("OPENAI_BASE_URL", url) if name == "openai" else url
 
 
 async def _listens(port: int) -> bool:

@@ -229,7 +229,7 @@ async def _reachable(provider: ProviderSettings, settings: Settings, env: dict[s
     opened = await adapters.provider(provider, adapters.secrets(settings, env), SystemClock())
     try:
         if not hasattr(opened, "models"):
-            return "in this process"
+            return "cannot be asked without being paid" if provider.base_url else "in this process"
         started_s = time.monotonic()
         async with asyncio.timeout(PROVIDER_S):
             models = await cast("ListsModels", opened).models()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from penstock.edge.auth import Authenticator
 from penstock.edge.routes import Routes
 from penstock.gateway.admission import Admission
-from penstock.gateway.http import OpenAiFace
+from penstock.gateway.http import Chats
 from penstock.kernel.clock import Clock
 from penstock.kernel.settings import Settings
 from penstock.mechanisms.audit import AuditPipe
@@ -82,7 +82,7 @@ class Platform:
     """None when there is no collector."""
     routes: Routes
     server: Server
-    face: OpenAiFace
+    chats: Chats
     health: Health
     resources: AsyncExitStack
     background: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])

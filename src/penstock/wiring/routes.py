@@ -5,8 +5,10 @@ from __future__ import annotations
 from penstock.edge.asgi import AsgiBridge
 from penstock.edge.probes import Probes
 from penstock.edge.routes import Policy
+from penstock.gateway.faces import COMPLETIONS, OPENAI, RESPONSES, anthropic_face
 from penstock.sdk.replies import Status
 from penstock.wiring.console import mount_console
+from penstock.wiring.faces import declare_faces
 from penstock.wiring.management import PREFIX, management
 from penstock.wiring.platform import Platform
 from penstock.wiring.sight import readiness
@@ -15,10 +17,15 @@ from penstock.wiring.status import version
 
 def declare_routes(platform: Platform) -> None:
     """Declare every route with its policy."""
-    routes, face = platform.routes, platform.face
+    routes, chats = platform.routes, platform.chats
     probes = Probes(lambda: readiness(platform), platform.metrics.render)
-    routes.add("POST", "/v1/chat/completions", Policy.CALLER, face.chat)
-    routes.add("GET", "/v1/models", Policy.CALLER, face.models)
+    routes.add("POST", "/v1/chat/completions", Policy.CALLER, chats.speaking(OPENAI))
+    routes.add("POST", "/v1/responses", Policy.CALLER, chats.speaking(RESPONSES))
+    routes.add("POST", "/v1/completions", Policy.CALLER, chats.speaking(COMPLETIONS))
+    routes.add("POST", "/v1/messages", Policy.CALLER, chats.speaking(anthropic_face(platform.clock)))
+    for api in ("/v1beta", "/v1"):  # Google's SDKs call either
+        routes.mount(f"{api}/models/", Policy.CALLER, chats.generate, method="POST")
+    declare_faces(platform)
     routes.add("GET", "/healthz", Policy.PUBLIC, probes.alive)
     routes.add("GET", "/readyz", Policy.PUBLIC, probes.ready)
     routes.add("GET", "/metrics", Policy.METRICS, probes.metrics)

@@ -9,7 +9,6 @@ what was found and what is expected; the environment overrides the file (``PENST
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,13 +16,13 @@ from typing import cast
 
 import msgspec
 
+from penstock.kernel.conversion import fields_of, plain_type, table_of, tables_of, value_of
 from penstock.kernel.errors import Invalid
 from penstock.kernel.settings import Settings
 
 ENV_START = "PENSTOCK_"
 NOT_SETTINGS = ("PENSTOCK_SECRET_", "PENSTOCK_ADMIN_KEY", "PENSTOCK_URL", "PENSTOCK_KEY", "PENSTOCK_CONFIG")
-_PASSWORD = re.compile(r"(?<=://)[^/\s]*@")
-LISTS = frozenset({"providers", "routes", "prices"})
+LISTS = frozenset({"providers", "routes", "prices", "privacy", "guards"})
 
 
 def environment() -> dict[str, str]:
@@ -44,11 +43,11 @@ def load(path: Path | None, env: Mapping[str, str]) -> Settings:
         if name not in fields:
             mistakes.append(f"{name}: unknown key (known: {', '.join(fields)})")
         elif name in LISTS:
-            values[name] = _items(name, value, fields[name], mistakes)
+            values[name] = tables_of(name, value, fields[name], mistakes)
         elif isinstance(value, dict):
-            values[name] = _section(name, cast("dict[str, object]", value), fields[name], mistakes)
+            values[name] = table_of(name, cast("dict[str, object]", value), fields[name], mistakes)
         else:
-            values[name] = _one(name, value, fields[name], mistakes)
+            values[name] = value_of(name, value, fields[name], mistakes)
     if not mistakes:
         _check_unique(values, mistakes)
     if mistakes:
@@ -91,9 +90,9 @@ def _overlay(document: dict[str, object], env: Mapping[str, str], mistakes: list
 def _overlaid(document: dict[str, object], path: tuple[str, str], kind: object, text: str) -> bool:
     """Put a value at (section, field), or into a section within; False when there is no such setting."""
     section, field = path
-    types = {each.name: each.type for each in _fields(kind)} if isinstance(kind, type) else {}
+    types = {each.name: each.type for each in fields_of(kind)} if isinstance(kind, type) else {}
     outer, _, inner = field.partition("_")
-    group = _plain_type(types[outer]) if outer in types else None
+    group = plain_type(types[outer]) if outer in types else None
     if field not in types and not isinstance(group, msgspec.inspect.StructType):
         return False
     table = document.setdefault(section, {})
@@ -116,83 +115,9 @@ def _plain(text: str) -> object:
         return text
 
 
-def _fields(kind: object) -> tuple[msgspec.structs.FieldInfo, ...]:
-    return msgspec.structs.fields(cast("type[msgspec.Struct]", kind))
-
-
-def _section(path: str, table: dict[str, object], kind: object, mistakes: list[str]) -> object:
-    """Convert one table field by field, so that each mistake is found."""
-    fields = {field.name: field for field in _fields(kind)}
-    values: dict[str, object] = {}
-    for name, value in table.items():
-        if name not in fields:
-            mistakes.append(f"{path}.{name}: unknown key (known: {', '.join(fields)})")
-        else:
-            values[name] = _value(f"{path}.{name}", value, fields[name].type, mistakes)
-    missing = [name for name, field in fields.items() if field.required and name not in table]
-    mistakes.extend(f"{path}.{name}: missing" for name in missing)
-    if missing or mistakes:
-        return None
-    return cast("type[msgspec.Struct]", kind)(**values)
-
-
-def _value(path: str, value: object, kind: object, mistakes: list[str]) -> object:
-    """Convert a field: a table or a list of tables mistake by mistake, anything else at once."""
-    inner = _plain_type(kind)
-    if isinstance(inner, msgspec.inspect.VarTupleType) and isinstance(
-        _plain_type(inner.item_type), msgspec.inspect.StructType
-    ):
-        return _items(path, value, kind, mistakes)
-    if isinstance(inner, msgspec.inspect.StructType) and isinstance(value, dict):
-        return _section(path, cast("dict[str, object]", value), inner.cls, mistakes)
-    return _one(path, value, kind, mistakes)
-
-
-def _items(path: str, value: object, kind: object, mistakes: list[str]) -> object:
-    if not isinstance(value, list):
-        mistakes.append(f"{path}: expected a list of tables")
-        return ()
-    item_kind = _item_kind(kind)
-    tables = cast("list[object]", value)
-    items: list[object] = []
-    for index, table in enumerate(tables):
-        if isinstance(table, dict):
-            items.append(_section(f"{path}[{index}]", cast("dict[str, object]", table), item_kind, mistakes))
-        else:
-            mistakes.append(f"{path}[{index}]: expected a table")
-    if not items and path.endswith(".targets"):
-        mistakes.append(f"{path}: expected at least one target")
-    return tuple(items)
-
-
 def _check_unique(values: Mapping[str, object], mistakes: list[str]) -> None:
     """Two providers of one name, or two routes of one model, would hide each other."""
     for table, key in (("providers", "name"), ("routes", "model")):
         names = [str(getattr(item, key)) for item in cast("tuple[object, ...]", values.get(table, ()))]
         repeated = sorted({name for name in names if names.count(name) > 1})
         mistakes.extend(f"{table}: {key} {name!r} is there more than once" for name in repeated)
-
-
-def _item_kind(kind: object) -> object:
-    info = _plain_type(kind)
-    if isinstance(info, msgspec.inspect.VarTupleType):
-        inner = _plain_type(info.item_type)
-        if isinstance(inner, msgspec.inspect.StructType):
-            return inner.cls
-    raise TypeError(f"not a tuple of structs: {kind!r}")
-
-
-def _plain_type(kind: object) -> msgspec.inspect.Type:
-    """Return a type without its notes."""
-    info = kind if isinstance(kind, msgspec.inspect.Type) else msgspec.inspect.type_info(kind)
-    while isinstance(info, msgspec.inspect.Metadata):
-        info = info.type
-    return info
-
-
-def _one(path: str, value: object, kind: object, mistakes: list[str]) -> object:
-    try:
-        return msgspec.convert(value, kind, strict=True)
-    except msgspec.ValidationError as error:
-        mistakes.append(f"{path}: {error} (found {_PASSWORD.sub('***@', repr(value)):.60})")
-        return None

@@ -83,7 +83,7 @@ def declare_metrics(platform: Platform) -> None:
     metrics.gauge(
         "penstock_draining_upstreams",
         "Answers read to the end for clients that left.",
-        lambda: platform.face.draining,
+        lambda: platform.chats.draining,
     )
     metrics.gauge(
         "penstock_ledger",

@@ -89,7 +89,7 @@ def back_ends(providers: Sequence[ProviderSettings]) -> Mapping[str, BackEnd]:
 
 
 def _back_end(provider: ProviderSettings) -> BackEnd:
-    vendor = provider.vendor or provider.name
+    vendor = provider.billed_by
     if not provider.base_url:
         return BackEnd(vendor)
     origin, _ = Origin.parse(provider.base_url)

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
 
-from penstock.console import streams
+import pytest
+from msgspec import structs
+
+from penstock.console import app, streams
+from penstock.kernel.clock import ManualClock
 from penstock.kernel.errors import Unavailable
 from penstock.sdk.requests import RequestView
 from tests.browser import made_up
@@ -83,3 +90,133 @@ def test_an_error_of_the_platform_is_told_in_the_stream():
 def test_whoever_is_signed_out_gets_no_stream_but_the_word_for_it():
     reply = run(Browser(Platform(), signed_in=False).call("GET", "/?live=1", headers=EVENTS))
     assert reply.status == 401
+
+
+# --- pace -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at the clock often, and say nothing about silence."""
+    monkeypatch.setattr(streams, "LOOK_S", 0.001)
+    monkeypatch.setattr(streams, "SILENCES", 1_000_000)
+
+
+class Pages(Platform):
+    """A platform whose streams say what the test puts into them; the time that drawing takes is the test's, too."""
+
+    def __init__(self, route: str) -> None:
+        super().__init__(**{route: lambda _: self._said()})
+        self.to_say: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+
+    async def _said(self) -> AsyncIterator[tuple[str, Any]]:
+        while True:
+            yield await self.to_say.get()
+
+    async def says(self, *events: tuple[str, Any]) -> None:
+        """Say these, and wait until they are heard."""
+        for each in events:
+            self.to_say.put_nowait(each)
+        await asyncio.sleep(0.02)
+
+
+def rows(*numbers: int) -> list[tuple[str, Any]]:
+    return [("request", RequestView(request_id=f"req_{number}", at_s=NOW_S)) for number in numbers]
+
+
+async def seen_of(browser: Browser, path: str, scene: Any, *, times: int) -> list[tuple[str, str]]:
+    """Return the events that a page was sent in `times` painted chunks, while `scene` goes on."""
+    looking = asyncio.ensure_future(browser.call("GET", path, headers=EVENTS, most=1 + times))
+    await asyncio.sleep(0.02)
+    await scene
+    text = (await looking).text
+    blocks = [block.split("\n", 1) for block in text.split("\n\n") if block.startswith("event: ")]
+    return [(name.removeprefix("event: "), data.replace("data: ", "")) for name, data in blocks]
+
+
+def shown(html: str) -> list[int]:
+    """Return the numbers of the requests that a fragment has rows of, from the top."""
+    return [int(part.partition('"')[0]) for part in html.split('id="row-req_')[1:]]
+
+
+@pytest.mark.usefixtures("_soon")
+def test_what_comes_between_two_paints_is_one_fragment_the_newest_on_top() -> None:
+    platform = Pages("GET /requests/live")
+    browser = Browser(platform)
+
+    async def scene() -> None:
+        await platform.says(*rows(1))
+        await platform.says(*rows(2, 3, 4))
+        browser.clock.advance(streams.PAINT_S - 0.01)
+        await asyncio.sleep(0.02)
+        await platform.says(*rows(5))
+        browser.clock.advance(0.02)
+
+    events = run(seen_of(browser, "/requests?live=1", scene(), times=2))
+    assert [shown(html) for name, html in events if name == "paint"] == [[1], [5, 4, 3, 2]]
+    assert "pace" not in dict(events)
+
+
+@pytest.mark.usefixtures("_soon")
+def test_of_the_overview_only_the_newest_is_drawn() -> None:
+    platform = Pages("GET /overview/live")
+    browser = Browser(platform)
+
+    async def scene() -> None:
+        for in_flight in (11_111, 22_222, 33_333):
+            now = structs.replace(made_up.overview(at_s=NOW_S), in_flight=in_flight)
+            await platform.says(("overview", now))
+        browser.clock.advance(streams.PAINT_S)
+
+    first, second = [html for _, html in run(seen_of(browser, "/?live=1", scene(), times=2))]
+    assert ">11,111<" in first
+    assert ">33,333<" in second
+    assert ">22,222<" not in first + second
+
+
+@pytest.mark.usefixtures("_soon")
+def test_pages_that_take_long_to_draw_are_drawn_seldomer_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    platform = Pages("GET /requests/live")
+    browser = Browser(platform)
+    _takes(monkeypatch, browser.clock, 0.03)
+
+    async def scene() -> None:
+        await platform.says(*rows(1))
+        await platform.says(*rows(2))
+        browser.clock.advance(0.03 / app.DRAWING_SHARE - 0.01)
+        await asyncio.sleep(0.02)
+        await platform.says(*rows(3))
+        browser.clock.advance(0.02)
+
+    events = run(seen_of(browser, "/requests?live=1", scene(), times=2))
+    assert [shown(html) for name, html in events if name == "paint"] == [[1], [3, 2]]
+    assert [json.loads(data) for name, data in events if name == "pace"] == [{"every_s": 3, "missing": 0}]
+
+
+@pytest.mark.usefixtures("_soon")
+def test_requests_that_are_never_shown_are_counted_for_whoever_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "LOOK_S", 0.001)
+    monkeypatch.setattr("penstock.console.pages.requests.LIVE_ROWS", 4)
+    platform = Pages("GET /requests/live")
+    browser = Browser(platform)
+
+    async def scene() -> None:
+        await platform.says(*rows(1))
+        await platform.says(("skipped", {"count": 100}), *rows(*range(2, 9)))
+        browser.clock.advance(streams.PAINT_S)
+
+    events = run(seen_of(browser, "/requests?live=1", scene(), times=2))
+    assert [shown(html) for name, html in events if name == "paint"] == [[1], [8, 7, 6, 5]]
+    assert [json.loads(data) for name, data in events if name == "pace"] == [{"every_s": 0, "missing": 103}]
+
+
+def _takes(monkeypatch: pytest.MonkeyPatch, clock: ManualClock, seconds: float) -> None:
+    """Let drawing a fragment take so long."""
+    drawn = app.Renderer.html
+
+    def html(self: Any, template: str, values: dict[str, object]) -> str:
+        if template.startswith("parts/"):
+            clock.advance(seconds)
+        return drawn(self, template, values)
+
+    monkeypatch.setattr(app.Renderer, "html", html)

@@ -12,10 +12,12 @@ from penstock.kernel.chat import (
     ChatReply,
     ChatRequest,
     Image,
+    Media,
     Message,
     Other,
     Reasoning,
     Text,
+    Thinking,
     Tool,
     ToolCall,
     ToolCallDelta,
@@ -43,20 +45,30 @@ def extras(*taken, prefix=""):
     return st.dictionaries(names, JSON, max_size=2)
 
 
-TEXTS = st.builds(Text, WORDS)
+CACHES = st.sampled_from(["", "", "5m", "1h"])
+TEXTS = st.builds(Text, WORDS, CACHES)
 IMAGES = st.builds(
     Image,
     st.sampled_from(["https://x/y.png", "data:image/png;base64,AA=="]),
     st.sampled_from(["auto", "low", "high"]),
+    CACHES,
+)
+MEDIA = st.sampled_from(
+    [
+        Media("audio/wav", "data:audio/wav;base64,AA=="),
+        Media("audio/mpeg", "data:audio/mpeg;base64,AA==", cache="1h"),
+        Media("application/pdf", "data:application/pdf;base64,AA==", "a.pdf"),
+        Media("", "file:file-1"),
+    ]
 )
 OTHERS = st.sampled_from(
     [
-        Other("openai", raws({"type": "input_audio", "input_audio": {"data": "AA", "format": "wav"}})),
-        Other("openai", raws({"type": "file", "file": {"file_id": "f"}})),
-        Other("openai", raws({"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}})),
+        Other("openai", raws({"type": "video_url", "video_url": {"url": "https://x/y.mp4"}})),
+        Other("openai", raws({"type": "file", "file": {"file_data": "AA=="}})),
+        Other("openai", raws({"type": "text", "text": "x", "cache_control": {"type": "eternal"}})),
     ]
 )
-PARTS = st.lists(TEXTS | IMAGES | OTHERS, min_size=1, max_size=3).map(tuple)
+PARTS = st.lists(TEXTS | IMAGES | MEDIA | OTHERS, min_size=1, max_size=3).map(tuple)
 CALLS = st.lists(
     st.builds(
         ToolCall,
@@ -67,7 +79,9 @@ CALLS = st.lists(
     ),
     max_size=2,
 ).map(tuple)
-REASONINGS = st.builds(Reasoning, WORDS.filter(bool), st.sampled_from(["", "sig"]))
+REASONINGS = st.builds(Reasoning, WORDS.filter(bool), st.sampled_from(["", "sig"])) | st.just(
+    Reasoning("", redacted="hidden")
+)
 
 USERS = st.builds(
     Message, role=st.sampled_from(["system", "developer", "user"]), content=PARTS, name=WORDS, extras=extras()
@@ -75,7 +89,7 @@ USERS = st.builds(
 TOOL_TURNS = st.builds(Message, role=st.just("tool"), content=PARTS, tool_call_id=NAMES, extras=extras())
 ASSISTANTS = st.builds(
     lambda thought, parts, **more: Message(role="assistant", content=(*thought, *parts), **more),
-    st.lists(REASONINGS, max_size=1),
+    st.lists(REASONINGS, max_size=2),
     PARTS | st.just(()),
     tool_calls=CALLS,
     refusal=WORDS,
@@ -89,6 +103,7 @@ TOOLS = st.builds(
     description=WORDS,
     parameters=st.just(UNSET) | OBJECTS,
     strict=st.sampled_from([UNSET, None, True, False]),
+    cache=CACHES,
     extras=st.one_of(extras(), extras(prefix="function.")),
 ) | st.just(Tool(name="custom", extras={"type": raws("custom"), "custom": raws({"name": "c"})}))
 
@@ -107,6 +122,13 @@ def requests(draw) -> ChatRequest:
         max_output_tokens=draw(st.none() | st.integers(1, 2**31 - 1)),
         temperature=draw(st.none() | st.floats(0, 2)),
         top_p=draw(st.none() | st.floats(0, 1)),
+        top_k=draw(st.none() | st.integers(1, 2**31 - 1)),
+        presence_penalty=draw(st.none() | st.floats(-2, 2)),
+        frequency_penalty=draw(st.none() | st.floats(-2, 2)),
+        logprobs=draw(st.none() | st.booleans()),
+        top_logprobs=draw(st.none() | st.integers(0, 128)),
+        parallel_tool_calls=draw(st.none() | st.booleans()),
+        thinking=draw(st.none() | st.builds(Thinking, effort=NAMES)),
         n=draw(st.integers(1, 128)),
         stop=tuple(draw(st.lists(WORDS, max_size=4))),
         seed=draw(st.none() | st.integers(-(2**63), 2**63 - 1)),
@@ -150,13 +172,18 @@ def replies(draw) -> ChatReply:
     )
 
 
-DELTAS = st.lists(st.builds(ToolCallDelta, st.integers(0, 5), WORDS, WORDS, WORDS), max_size=2).map(tuple)
+DELTA_EXTRAS = st.one_of(extras(), extras(prefix="function."), st.just({"type": raws("custom")}))
+DELTAS = st.lists(
+    st.builds(ToolCallDelta, st.integers(0, 5), WORDS, WORDS, WORDS, DELTA_EXTRAS), max_size=2
+).map(tuple)
 EVENTS = st.builds(
     ChatEvent,
     index=st.integers(0, 5),
     role=st.sampled_from(["", "assistant"]),
     text=WORDS,
     reasoning=WORDS,
+    signature=st.sampled_from(["", "sig"]),
+    redacted=st.sampled_from(["", "hidden"]),
     refusal=WORDS,
     tool_calls=DELTAS,
     finish=FINISHES,

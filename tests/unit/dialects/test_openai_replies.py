@@ -12,7 +12,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from penstock.dialects.openai import StreamParser, StreamRenderer, parse_reply, render_models, render_reply
 from penstock.dialects.openai_facts import StreamFacts
-from penstock.kernel.chat import ChatEvent, Message, Text, ToolCallDelta
+from penstock.kernel.chat import ChatEvent, Message, Reasoning, Text, ToolCallDelta
 from penstock.kernel.errors import Upstream
 from penstock.kernel.money import Usage
 from tests.unit.dialects.shapes import EVENTS, replies
@@ -124,7 +124,8 @@ def test_facts_and_events_agree(events):
         facts.feed(renderer.event(event))
     texts = [(event.text, event.reasoning, event.refusal) for event in events]
     said = sum(len(word.encode()) for words in texts for word in words)
-    called = sum(len((call.name + call.arguments).encode()) for event in events for call in event.tool_calls)
+    calls = [call for event in events for call in event.tool_calls if "type" not in call.extras]
+    called = sum(len((call.name + call.arguments).encode()) for call in calls)
     assert facts.text_bytes == said + called
     assert facts.usage == next((event.usage for event in reversed(events) if event.usage), None)
 
@@ -135,3 +136,29 @@ def test_models_are_listed_as_the_sdk_expects():
         "object": "list",
         "data": [{"id": name, "object": "model", "created": 0, "owned_by": "me"} for name in ("a", "b")],
     }
+
+
+def test_the_other_name_of_reasoning_is_understood():
+    choice = {"message": {"role": "assistant", "content": "x", "reasoning": "why"}}
+    assert parse_reply(json.dumps({"choices": [choice]}).encode()).choices[0].content[0] == Reasoning("why")
+    chunk = {"choices": [{"index": 0, "delta": {"reasoning": "why"}}]}
+    (event,) = StreamParser().feed(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+    assert event == ChatEvent(reasoning="why")
+
+
+def test_what_an_sdk_puts_together_from_a_stream_can_be_sent_back():
+    """Signatures come with the whole text of their block, numbered, so that joined fragments are whole blocks."""
+    renderer = StreamRenderer("c", "m", 7)
+    events = (
+        ChatEvent(role="assistant"), ChatEvent(reasoning="a"), ChatEvent(reasoning="b"), ChatEvent(signature="s1"),
+        ChatEvent(redacted="h"), ChatEvent(reasoning="c"), ChatEvent(signature="s2"), ChatEvent(text="d"),
+    )  # fmt: skip
+    deltas = [json.loads(renderer.event(event)[6:])["choices"][0]["delta"] for event in events]
+    details = [entry for delta in deltas for entry in delta.get("reasoning_details", ())]
+    assert [entry["index"] for entry in details] == [0, 1, 2]
+    words = "".join(delta.get("reasoning_content", "") for delta in deltas)
+    message = {"role": "assistant", "content": "d", "reasoning_content": words, "reasoning_details": details}
+    reply = parse_reply(json.dumps({"choices": [{"message": message}]}).encode())
+    assert reply.choices[0].content == (
+        Reasoning("ab", "s1"), Reasoning("", redacted="h"), Reasoning("c", "s2"), Text("d"),
+    )  # fmt: skip

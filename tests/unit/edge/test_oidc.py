@@ -15,7 +15,8 @@ from penstock.edge.identity import Identity
 from penstock.edge.oidc import SEAL_LIFE_S, OidcClient
 from penstock.kernel.clock import Clock, ManualClock, SystemClock
 from penstock.kernel.errors import Invalid, PenstockError, Unauthenticated
-from penstock.kernel.settings import Algorithm, OidcSettings
+from penstock.kernel.settings import OidcSettings
+from penstock.kernel.settings_auth import Algorithm
 from penstock.net.client import HttpClient
 from tests.oidc_provider import SECRETS, provider, signed_in
 from tests.support import run

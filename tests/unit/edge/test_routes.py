@@ -38,6 +38,31 @@ def test_a_route_is_found_with_its_own_policy(method: str, path: str, policy: Po
     assert table().find(method, path).policy is policy
 
 
+def test_a_mount_may_be_of_one_method_only() -> None:
+    routes = Routes()
+    routes.mount("/v1/models/", Policy.CALLER, serve, method="POST")
+    assert routes.find("POST", "/v1/models/m:generateContent").policy is Policy.CALLER
+    with pytest.raises(NotFound):
+        routes.find("GET", "/v1/models/m")
+
+
+@pytest.mark.parametrize(
+    ("path", "member"),
+    [
+        ("/v1/chat/completions", b'"param":'),
+        ("/v1/messages", b'"type":"error"'),
+        ("/v1/messages/count_tokens", b'"type":"error"'),
+        ("/v1beta/models/m:generateContent", b'"status":"UNAUTHENTICATED"'),
+        ("/v1/models/m:generateContent", b'"status":"UNAUTHENTICATED"'),
+        ("/v1/models/m", b'"param":'),
+        ("/nowhere", b'"param":'),
+    ],
+)
+def test_an_error_is_told_in_the_dialect_of_the_path(path: str, member: bytes) -> None:
+    status, headers, body = render(Unauthenticated(), path)
+    assert status == 401 and member in body and b"x-request-id: req_" in headers
+
+
 @pytest.mark.parametrize("path", ["/", "/a/", "/A", "/ab", "/api/v1", "/api/v2/keys", "/x/api/v1/keys", ""])
 def test_nothing_is_served_that_was_not_declared(path: str) -> None:
     with pytest.raises(NotFound) as caught:

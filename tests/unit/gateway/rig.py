@@ -16,9 +16,12 @@ from typing import Any
 
 import msgspec
 
+from penstock.dialects.codecs import CODECS
 from penstock.gateway.admission import Admission
+from penstock.gateway.calling import Calling
 from penstock.gateway.client import Client
-from penstock.gateway.pipeline import Pipeline
+from penstock.gateway.faces import OPENAI
+from penstock.gateway.pipeline import Inquiry, Pipeline
 from penstock.gateway.relay import Relay
 from penstock.gateway.routing import Endpoint, RouteTable
 from penstock.gateway.story import Story
@@ -48,6 +51,7 @@ PRICES = PriceBook.load(
         ),
     )
 )
+CHATS = "/v1/chat/completions"
 MODELS = {"sim": "small", "dear": "big"}
 QUICK = ResilienceSettings(backoff_base_s=0.0001, backoff_cap_s=0.001)
 
@@ -225,10 +229,12 @@ class House:
             routes=lambda: self.table,
             tenancy=tenancy,
             admission=admission,
-            resilience=self.resilience,
+            calling=Calling(admission, self.resilience),
             ledger=stores,
             relay=Relay(stores, self.resilience, self.clock),
             audit=audit,
+            codecs=CODECS,
+            clock=self.clock,
         )
 
     def context(self, who: Principal | None = None) -> RequestContext:
@@ -241,7 +247,8 @@ class House:
     ) -> None:
         """Serve one chat to `caller` (or another client)."""
         context = self.context(who)
-        await self.pipeline.serve(context, chat(**members), client or self.caller, Story(context, self.clock))
+        inquiry = Inquiry(OPENAI, CHATS, chat(**members))
+        await self.pipeline.serve(context, inquiry, client or self.caller, Story(context, self.clock))
 
     @property
     def slots(self) -> int:

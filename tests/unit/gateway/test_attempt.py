@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from penstock.dialects.openai import CODEC
 from penstock.gateway.attempt import (
     HELD_BACK_BYTES_MAX,
     Answer,
@@ -15,6 +16,7 @@ from penstock.gateway.attempt import (
 )
 from penstock.gateway.metering import MAYBE_BILLED
 from penstock.gateway.routing import Endpoint, RouteTable
+from penstock.gateway.wording import Passage
 from penstock.kernel.faults import FAILURE_KINDS, RETRY_NEVER
 from penstock.net.sse import MAX_EVENT_BYTES
 from penstock.ports.providers import CallTimers, ChatCall, ProviderFailure
@@ -41,7 +43,7 @@ CALL = ChatCall(model="small", body=b"{}", stream=True, request_id="req_1", time
 async def tried(vendor: Vendor, *, keep_usage: bool = False) -> Answer:
     """Make one attempt at `vendor`."""
     table = RouteTable({"sim": Endpoint(provider=vendor, models=("small",))}, (), PRICES, 20_000)
-    return await attempt(table.find("small").targets[0], CALL, keep_usage=keep_usage)
+    return await attempt(table.find("small").targets[0], CALL, Passage(CODEC), keep_usage=keep_usage)
 
 
 def failed(*steps: Step, streamed: bool = True) -> ProviderFailure:

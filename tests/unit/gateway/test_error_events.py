@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from penstock.adapters.providers.wholes import BytesReply
+from penstock.dialects.openai import CODEC
 from penstock.gateway.attempt import StreamedAnswer, attempt
+from penstock.gateway.wording import Passage
 from penstock.ports.providers import CallTimers, ChatCall, ProviderFailure
 from tests.support import run
 
@@ -32,7 +34,7 @@ async def read(blocks: tuple[bytes, ...], out: list[bytes], *, together: bool) -
         return reply
 
     target = SimpleNamespace(provider=SimpleNamespace(chat=chat))
-    answer = await attempt(target, CALL, keep_usage=False)  # pyright: ignore[reportArgumentType]  # a target of which only the provider is asked
+    answer = await attempt(target, CALL, Passage(CODEC), keep_usage=False)  # pyright: ignore[reportArgumentType]  # a target of which only the provider is asked
     assert isinstance(answer, StreamedAnswer)
     out.append(answer.pending)
     while not answer.ended and not answer.facts.done:

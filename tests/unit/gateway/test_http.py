@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from penstock.gateway import http
-from penstock.gateway.http import OpenAiFace
+from penstock.gateway.faces import OPENAI
+from penstock.gateway.http import Chats
 from penstock.gateway.story import Story
 from penstock.kernel.context import Principal, RequestContext
 from penstock.net.request import Request
@@ -42,10 +43,9 @@ class Desk:
     def __init__(self, *vendors: Vendor, drain_vanished: bool = False) -> None:
         self.house = House(*vendors)
         idempotency: Any = Kept(self.house)
-        self.face = OpenAiFace(
+        self.chats = Chats(
             self.house.pipeline,
             idempotency,
-            lambda: self.house.table,
             self.house.clock,
             deadline_s=60.0,
             drain_vanished=drain_vanished,
@@ -57,7 +57,9 @@ class Desk:
         """Send one chat in a task of its own, as the server does."""
         client: Any = caller
         request = asked("POST", "/v1/chat/completions", chat(stream=True) if body is None else body, headers)
-        task = asyncio.get_running_loop().create_task(self.face.chat(request, client, who or principal()))
+        task = asyncio.get_running_loop().create_task(
+            self.chats.chat(OPENAI, request, client, who or principal())
+        )
         caller.task = task
         return task
 
@@ -68,8 +70,10 @@ class Kept:
     def __init__(self, house: House) -> None:
         self._house = house
 
-    async def serve(self, context: RequestContext, _key: bytes, body: bytes, client: Any, _line: Any) -> None:
-        await self._house.pipeline.serve(context, body, client, Story(context, self._house.clock))
+    async def serve(
+        self, context: RequestContext, _key: bytes, inquiry: Any, client: Any, _line: Any
+    ) -> None:
+        await self._house.pipeline.serve(context, inquiry, client, Story(context, self._house.clock))
 
 
 def asked(method: str, path: str, body: bytes, headers: dict[str, str]) -> Request:
@@ -133,14 +137,14 @@ def test_a_client_that_leaves_stops_the_vendor_or_lets_it_finish_as_the_operator
         while not caller.drained:
             await asyncio.sleep(0)
         caller.vanish()
-        assert desk.face.draining == drain
+        assert desk.chats.draining == drain
         await task
 
     run(leave())
     [posting] = desk.house.ledger.postings
     assert posting.estimated != drain
     assert posting.amount_nanos > 0
-    assert desk.face.draining == 0
+    assert desk.chats.draining == 0
     assert vendor.replies[0].closed
     assert desk.house.events[0].status == (200 if drain else 499)
 
@@ -158,10 +162,10 @@ def test_the_vendors_read_for_nobody_are_bounded(monkeypatch: pytest.MonkeyPatch
             caller.vanish()
         for _ in range(100):
             await asyncio.sleep(0)
-        assert (desk.face.draining, tasks[0].done(), tasks[1].done()) == (1, False, True)
+        assert (desk.chats.draining, tasks[0].done(), tasks[1].done()) == (1, False, True)
         tasks[0].cancel()
         await asyncio.wait(tasks)
-        assert desk.face.draining == 0
+        assert desk.chats.draining == 0
 
     run(leave())
     assert len(desk.house.ledger.postings) == 2
@@ -200,19 +204,6 @@ def test_a_drain_before_the_first_byte_is_a_503_that_says_when_to_come_back() ->
     assert b'"draining"' in caller.body
     assert b"retry-after: 1\r\n" in caller.headers
     assert len(ids(caller)) == 1
-
-
-def test_models_lists_what_this_key_may_use_and_nothing_else() -> None:
-    desk = Desk(Vendor("sim", HANG), Vendor("dear", HANG))
-
-    async def listed(who: Principal) -> list[str]:
-        caller: Any = Caller()
-        await desk.face.models(asked("GET", "/v1/models", b"", {}), caller, who)
-        assert (caller.status, len(ids(caller))) == (200, 1)
-        return [model["id"] for model in msgspec.json.decode(caller.body)["data"]]
-
-    assert run(listed(principal(models=("small", "dear/big", "gone")))) == ["small", "dear/big"]
-    assert run(listed(principal())) == ["both", "small", "sim/small", "big", "dear/big"]
 
 
 @pytest.mark.parametrize(("tag", "kept"), [("search", "search"), ("x" * 64, "x" * 64), ("x" * 65, "x" * 64)])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from penstock.adapters.records.sqlite import SqliteRecords
+from penstock.gateway.faces import OPENAI
 from penstock.gateway.idempotency import (
     COLLECTION,
     HOUR_S,
@@ -19,12 +20,14 @@ from penstock.gateway.idempotency import (
     TENANT,
     Idempotency,
 )
+from penstock.gateway.pipeline import Inquiry
 from penstock.kernel.clock import ManualClock
 from penstock.kernel.errors import IdempotencyConflict, Invalid, OverBudget, Unavailable
 from penstock.ports.providers import ProviderFailure
 from tests.support import run
 from tests.unit.gateway.doubles import ScriptedLedger
 from tests.unit.gateway.rig import (
+    CHATS,
     DONE,
     FINISH,
     HANG,
@@ -63,7 +66,8 @@ class Keyed:
         """Send one chat with a key; return what the caller got."""
         got = caller or Caller()
         context = self.house.context(principal(key_id=key_id))
-        await self.door.serve(context, key, chat(**members), got, self.house.pipeline)
+        inquiry = Inquiry(OPENAI, CHATS, chat(**members))
+        await self.door.serve(context, key, inquiry, got, self.house.pipeline)
         return got
 
     async def refused(self, key: bytes = b"k1", **members: object) -> IdempotencyConflict:

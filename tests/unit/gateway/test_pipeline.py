@@ -13,8 +13,11 @@ import msgspec
 import pytest
 
 from penstock.adapters.providers.scripted import ScriptedAnswer, ScriptedProvider, ScriptedReply, Step
+from penstock.dialects.codecs import CODECS
 from penstock.gateway.admission import Admission
-from penstock.gateway.pipeline import Pipeline
+from penstock.gateway.calling import Calling
+from penstock.gateway.faces import OPENAI
+from penstock.gateway.pipeline import Inquiry, Pipeline
 from penstock.gateway.relay import CHECKPOINT_EVENTS, Relay
 from penstock.gateway.routing import Endpoint, RouteTable
 from penstock.gateway.story import Story
@@ -31,6 +34,7 @@ from penstock.mechanisms.resilience import Resilience
 from penstock.ports.providers import ChatCall, ProviderFailure
 from tests.support import run
 from tests.unit.gateway.doubles import ScriptedLedger, ScriptedState
+from tests.unit.gateway.rig import CHATS
 from tests.unit.gateway.test_admission import principal
 
 MODEL = "scripted/model"
@@ -120,21 +124,25 @@ def served(*steps: Step, **members: object) -> Seen:
     clock, ledger, caller, provider = ManualClock(), ScriptedLedger(), Caller(), Watched(steps)
     table = RouteTable({"scripted": Endpoint(provider=provider, models=(MODEL,))}, (), PRICES, 20_000)
     resilience = Resilience(QUICK, clock)
+    admission = Admission(AdmissionSettings(), Plans(clock), ScriptedState(), ledger, 900)  # pyright: ignore[reportArgumentType]  # doubles have only what admission uses
     pipeline = Pipeline(
         routes=lambda: table,
         tenancy=None,  # pyright: ignore[reportArgumentType]  # asked only for a request that names an end user
-        admission=Admission(AdmissionSettings(), Plans(clock), ScriptedState(), ledger, 900),  # pyright: ignore[reportArgumentType]  # doubles have only what admission uses
-        resilience=resilience,
+        admission=admission,
+        calling=Calling(admission, resilience),
         ledger=ledger,
         relay=Relay(ledger, resilience, clock),  # pyright: ignore[reportArgumentType]  # a double that has what the relay uses
         audit=AuditPipe(None, clock),  # pyright: ignore[reportArgumentType]  # never started: it only counts
+        codecs=CODECS,
+        clock=clock,
     )
     context = RequestContext("req_1", principal(), deadline_s=clock.monotonic_s() + 60, received_ns=0)
     body = {"model": MODEL, "messages": [{"role": "user", "content": "How full is it?"}], **members}
 
     async def serve() -> PenstockError | None:
         try:
-            await pipeline.serve(context, msgspec.json.encode(body), caller, Story(context, clock))
+            inquiry = Inquiry(OPENAI, CHATS, msgspec.json.encode(body))
+            await pipeline.serve(context, inquiry, caller, Story(context, clock))
         except PenstockError as error:
             return error
         return None

@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from penstock.gateway.faces import OPENAI
+from penstock.gateway.pipeline import Inquiry
 from penstock.gateway.story import Story
 from penstock.kernel.context import RequestContext
 from penstock.kernel.errors import OverBudget, PenstockError
@@ -15,6 +17,7 @@ from penstock.ports.providers import ChatCall, ProviderFailure
 from tests.support import run
 from tests.unit.gateway.doubles import ScriptedLedger
 from tests.unit.gateway.rig import (
+    CHATS,
     DONE,
     FINISH,
     HANG,
@@ -69,7 +72,8 @@ def told(*vendors: Vendor, **members: object) -> RequestEvent:
         context = RequestContext(
             "req_1", principal(), deadline_s=now_s + 60, received_ns=int(now_s * 1_000_000_000)
         )
-        await house.pipeline.serve(context, chat(**members), house.caller, Story(context, house.clock))
+        inquiry = Inquiry(OPENAI, CHATS, chat(**members))
+        await house.pipeline.serve(context, inquiry, house.caller, Story(context, house.clock))
 
     try:
         run(serve())
@@ -164,7 +168,7 @@ def test_a_call_given_up_by_its_caller_ends_when_it_is_given_up() -> None:
 def served(request: object) -> RequestEvent:
     """Serve a request through the face and return its event."""
     desk = Desk(Vendor("sim", stream(ROLE + text("Hi"), FINISH + USAGE + DONE)))
-    run(desk.face.chat(request, _client(desk), principal()))
+    run(desk.chats.chat(OPENAI, request, _client(desk), principal()))
     [event] = desk.house.events
     return event
 

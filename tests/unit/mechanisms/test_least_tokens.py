@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from penstock.dialects.openai_envelope import open_chat
 from penstock.mechanisms.least_tokens import least_tokens
 
 
@@ -22,7 +23,7 @@ from penstock.mechanisms.least_tokens import least_tokens
     ],
 )
 def test_only_whole_ascii_words_count(text: str, words: int) -> None:
-    assert least_tokens(msgspec.json.encode([{"role": "user", "content": text}])) == words
+    assert least_tokens([text]) == words
 
 
 def test_names_and_kinds_and_pictures_do_not_count() -> None:
@@ -30,4 +31,5 @@ def test_names_and_kinds_and_pictures_do_not_count() -> None:
         {"type": "text", "text": "one two"},
         {"type": "image_url", "image_url": {"url": "data:words in a url"}},
     ]
-    assert least_tokens(msgspec.json.encode([{"role": "user", "name": "not counted", "content": parts}])) == 2
+    body = {"model": "m", "messages": [{"role": "user", "name": "not counted", "content": parts}]}
+    assert least_tokens(open_chat(msgspec.json.encode(body)).texts()) == 2

@@ -120,6 +120,18 @@ def test_a_batch_that_failed_is_offered_again_as_it_was_and_what_comes_meanwhile
     run(scene())
 
 
+def test_a_latency_below_nothing_takes_nothing_from_the_others() -> None:
+    async def scene() -> None:
+        store = Store()
+        feed = feed_of(store)
+        feed([event(1, latency_ms=20.4), event(2, latency_ms=-7.0), event(3, latency_ms=1.6)])
+        feed.start()
+        await feed.close()
+        assert [(each.requests, each.latency_ms) for each in store.deltas] == [(3, 22)]
+
+    run(scene())
+
+
 @pytest.mark.parametrize(("groups", "batches"), [(DELTAS_MOST, 1), (DELTAS_MOST + 1, 2)])
 def test_totals_are_parted_into_batches_that_the_store_takes(groups: int, batches: int) -> None:
     async def scene() -> None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.dialects.openai_envelope import open_chat
-from penstock.simulator.answers import answers, count_prompt_tokens, instance, pieces_of, prose
+from penstock.simulator.answers import THOUGHT_TOKENS, answers, instance, pieces_of, prose
+from penstock.simulator.asked import IMAGE_TOKENS, asked_in_openai
 
 
 def asked(**members):
@@ -19,7 +20,7 @@ def asked(**members):
         "messages": [{"role": "user", "content": "What is the weather in Oslo?"}],
         **members,
     }
-    return open_chat(json.dumps(body).encode())
+    return asked_in_openai(open_chat(json.dumps(body).encode()))
 
 
 TOOL = {
@@ -137,8 +138,31 @@ def test_pieces_put_together_are_the_text(text):
 
 @given(st.lists(st.text(max_size=50), min_size=1, max_size=5))
 def test_prompt_tokens_are_at_least_one_and_never_more_than_bytes(texts):
-    envelope = asked(messages=[{"role": "user", "content": text} for text in texts])
-    assert 1 <= count_prompt_tokens(envelope) <= envelope.prompt_bytes
+    members = {"messages": [{"role": "user", "content": text} for text in texts]}
+    assert 1 <= asked(**members).input_tokens <= len(json.dumps(members))
+
+
+def test_pictures_are_counted():
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    one, two = (
+        asked(messages=[{"role": "user", "content": [picture] * count}]).input_tokens for count in (1, 2)
+    )
+    assert two - one > IMAGE_TOKENS
+
+
+@pytest.mark.parametrize(
+    ("effort", "thoughts"), [("high", THOUGHT_TOKENS), ("none", 0), ("minimal", 0), (None, 0)]
+)
+def test_thoughts_come_first_and_count(effort, thoughts):
+    (answer,) = answers(asked(reasoning_effort=effort), 5)
+    assert (len(answer.thoughts), answer.tokens) == (thoughts, thoughts + 5)
+
+
+@pytest.mark.parametrize(("limit", "thoughts", "words"), [(4, 4, 0), (6, 6, 0), (8, 6, 2), (11, 6, 5)])
+def test_thoughts_are_within_the_limit(limit, thoughts, words):
+    (answer,) = answers(asked(reasoning_effort="high", max_tokens=limit), 5)
+    assert (len(answer.thoughts), len(answer.pieces)) == (thoughts, words)
+    assert answer.finish == ("stop" if limit == 11 else "length")
 
 
 def test_no_words_at_all():

@@ -8,6 +8,7 @@ import openai
 import pytest
 from pydantic import BaseModel
 
+from penstock.simulator.answers import THOUGHT_TOKENS
 from penstock.simulator.server import SimulatorOptions
 from tests.unit.simulator.calls import MESSAGES, with_simulator
 
@@ -105,3 +106,19 @@ def test_a_wrong_key_is_refused_and_written_down():
         assert (row.outcome, row.status, row.billed) == ("refused", 401, False)
 
     with_sdk(work, key="another")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_reasoning_is_billed_and_never_shown(stream):
+    async def work(sdk, caller):
+        asked = {"model": "m", "messages": MESSAGES, "reasoning_effort": "high", "max_completion_tokens": 10}
+        if stream:
+            options = {"stream": True, "stream_options": {"include_usage": True}}
+            usage = [chunk async for chunk in await sdk.chat.completions.create(**asked, **options)][-1].usage
+        else:
+            usage = (await sdk.chat.completions.create(**asked)).usage
+        row = await caller.last_row()
+        assert usage.completion_tokens == row.output_tokens == 10
+        assert usage.completion_tokens_details.reasoning_tokens == THOUGHT_TOKENS
+
+    with_sdk(work)

@@ -32,11 +32,13 @@ def test_on_a_bare_machine_nothing_is_found():
     assert names({}) == []
 
 
-@pytest.mark.parametrize(("name", "variable"), [(name, variable) for name, variable, _ in VENDORS])
-def test_a_vendor_is_found_by_its_key_and_the_key_stays_where_it_was(name, variable):
-    env = {variable: "sk-geheim"}
+@pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.name)
+def test_a_vendor_is_found_by_its_key_and_the_key_stays_where_it_was(vendor):
+    env = {vendor.variable: "sk-geheim"}
     (found,) = run(discover(env, ()))
-    assert (found.name, found.free) == (name, False)
+    assert (found.name, found.kind, found.billed_by, found.free) == (
+        vendor.name, vendor.kind, vendor.name, False,
+    )  # fmt: skip
     assert run(adapters.secrets(Settings(), env).read(found.secret)).reveal() == "sk-geheim"
     assert found.base_url.startswith("https://")
     assert "geheim" not in repr(found)
@@ -51,9 +53,13 @@ def test_what_the_configuration_names_is_not_found_again():
     assert names(env, ("openai",)) == ["groq"]
 
 
-def test_openais_own_address_variable_is_honoured():
-    env = {"OPENAI_API_KEY": "x", "OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}
-    assert run(discover(env, ()))[0].base_url == "http://127.0.0.1:1/v1"
+@pytest.mark.parametrize(
+    "vendor", [each for each in VENDORS if each.address_variable], ids=lambda vendor: vendor.name
+)
+@pytest.mark.parametrize(("address", "found"), [("http://127.0.0.1:1/x", "http://127.0.0.1:1/x"), ("", None)])
+def test_the_address_variable_of_a_vendors_own_sdk_is_honoured(vendor, address, found):
+    env = {vendor.variable: "x", vendor.address_variable: address}
+    assert run(discover(env, ()))[0].base_url == (found or vendor.base_url)
 
 
 def test_a_server_that_listens_here_is_found_free_and_on_loopback(monkeypatch):

@@ -16,8 +16,11 @@ HEAVY = {
         "pydantic",
         "jinja2",
         "opentelemetry.sdk",
+        "penstock.gateway.management.application",
+        "penstock.console",
     ),
-    "penstock.gateway.management.application": ("cryptography", "joserfc", "jinja2"),
+    "penstock.wiring.service": ("cyclopts", "rich"),
+    "penstock.gateway.management.application": ("cryptography", "joserfc", "jinja2", "penstock.console"),
 }
 
 

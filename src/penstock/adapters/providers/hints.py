@@ -7,11 +7,13 @@ None, which means unknown. `retry-after-ms` is the finer of two hints and wins o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 from typing import Final
 
-import msgspec
+from penstock.ports.providers import Quota, RateHint
 
 Header = Callable[[bytes], bytes | None]
 
@@ -21,16 +23,25 @@ MAX_HINT_S: Final = 31 * 86_400.0
 _DURATION: Final = re.compile(r"([0-9.]+)(ms|us|µs|s|m|h|d)")
 _UNIT_S: Final = {"us": 1e-6, "µs": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
+RateNames = Mapping[str, tuple[bytes, bytes, bytes]]
+"""Under which headers a vendor tells each quota of a `RateHint`: its limit, what remains, when it is full again."""
 
-class RateHint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A vendor's rate limits as its headers tell them; None is unknown. `reset_*` in seconds from now."""
-
-    limit_requests: int | None = None
-    remaining_requests: int | None = None
-    reset_requests_s: float | None = None
-    limit_tokens: int | None = None
-    remaining_tokens: int | None = None
-    reset_tokens_s: float | None = None
+OPENAI_RATES: Final[RateNames] = MappingProxyType(
+    {
+        quota: (b"x-ratelimit-limit-" + name, b"x-ratelimit-remaining-" + name, b"x-ratelimit-reset-" + name)
+        for quota, name in (("requests", b"requests"), ("tokens", b"tokens"))
+    }
+)
+"""OpenAI, Azure, Groq and most of their followers."""
+ANTHROPIC_RATES: Final[RateNames] = {
+    quota: (start + b"-limit", start + b"-remaining", start + b"-reset")
+    for quota, start in (
+        ("requests", b"anthropic-ratelimit-requests"),
+        ("tokens", b"anthropic-ratelimit-tokens"),
+        ("input_tokens", b"anthropic-ratelimit-input-tokens"),
+        ("output_tokens", b"anthropic-ratelimit-output-tokens"),
+    )
+}
 
 
 def retry_after_s(header: Header, wall_s: float) -> float | None:
@@ -55,16 +66,30 @@ def may_retry(header: Header) -> bool | None:
     return {b"true": True, b"false": False}.get((header(b"x-should-retry") or b"").strip().lower())
 
 
-def rate_hint(header: Header) -> RateHint:
-    """Read the ``x-ratelimit-*`` headers as OpenAI, Azure, Groq and their followers send them."""
-    return RateHint(
-        limit_requests=_count(header(b"x-ratelimit-limit-requests")),
-        remaining_requests=_count(header(b"x-ratelimit-remaining-requests")),
-        reset_requests_s=duration_s(header(b"x-ratelimit-reset-requests")),
-        limit_tokens=_count(header(b"x-ratelimit-limit-tokens")),
-        remaining_tokens=_count(header(b"x-ratelimit-remaining-tokens")),
-        reset_tokens_s=duration_s(header(b"x-ratelimit-reset-tokens")),
-    )
+def rate_hint(header: Header, names: RateNames, wall_s: float) -> RateHint:
+    """Read a vendor's limits; `wall_s` is the present, for resets that are dates (Anthropic's)."""
+    return RateHint(**{quota: _quota(header, told, wall_s) for quota, told in names.items()})
+
+
+def _quota(header: Header, told: tuple[bytes, bytes, bytes], wall_s: float) -> Quota:
+    limit_header, remaining_header, reset_header = told
+    limit, remaining = header(limit_header), _count(header(remaining_header))
+    most = _count(limit) or None
+    if limit and most is None and remaining == 0:
+        remaining = None  # nothing of nothing: Azure's way to say that it does not know
+    return Quota(most, remaining, _reset_s(header(reset_header), wall_s))
+
+
+def _reset_s(value: bytes | None, wall_s: float) -> float | None:
+    """Return when a quota is full again, in seconds from now: told as a duration or as a date (RFC 3339)."""
+    wait_s = duration_s(value)
+    if wait_s is not None or not value:
+        return wait_s
+    try:
+        when = datetime.fromisoformat(value.decode("ascii").strip())
+        return _bounded(when.timestamp() - wall_s) if when.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def duration_s(value: bytes | None) -> float | None:

@@ -37,6 +37,7 @@ _REFUSALS: Final = {
     "rate_limit": ("rate_limited", 429, "rate_limit_exceeded"),
     "rate_limit_no_hint": ("rate_limited", 429, "rate_limit_exceeded"),
     "quota": ("quota_exhausted", 429, "insufficient_quota"),
+    "spend_limit": ("spend_limit", 400, "billing_hard_limit_reached"),
     "server_error": ("server_error", 500, "server_error"),
     "overloaded": ("overloaded", 503, "overloaded_error"),
     "slow_first_byte": ("first_byte_timeout", 0, ""),

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from penstock.console import formats
 from penstock.console.filters import Sought
 from penstock.console.security import PREFIX, local_path
-from penstock.console.streams import stream
+from penstock.console.streams import Show, stream
 from penstock.console.visits import Page, Visit
 from penstock.sdk.requests import ErrorCounts, Moment, Overview
 
@@ -30,11 +30,11 @@ async def show(visit: Visit) -> Response:
     """Show the overview, or stream it."""
     org = visit.query("org")
     if visit.query("live"):
-        return stream(
-            visit,
-            lambda client: client.overview.live(org=org),
-            lambda now: visit.fragment("parts/overview.html", **values(visit, now)),
+        latest = Show(
+            listen=lambda client: client.overview.live(org=org),
+            draw=lambda came: visit.fragment("parts/overview.html", **values(visit, came[-1])),
         )
+        return stream(visit, latest)
     now = await visit.client.overview.get(org=org)
     live = f"{PREFIX}/?{visit.request.url.query}" if visit.request.url.query else f"{PREFIX}/"
     return visit.render("pages/overview.html", live=live, org=now.org or org, **values(visit, now))

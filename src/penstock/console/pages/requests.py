@@ -13,7 +13,7 @@ from starlette.responses import Response
 from penstock.console.filters import FIELDS, PERIODS, sought
 from penstock.console.pages.overview import first_call
 from penstock.console.security import PREFIX
-from penstock.console.streams import stream
+from penstock.console.streams import Show, stream
 from penstock.console.visits import Page, Visit
 from penstock.console.waterfall import path_taken, story, waterfall
 
@@ -30,11 +30,13 @@ async def index(visit: Visit) -> Response:
         which = wanted.where(now_s)
         which.pop("since_s", None)
         which.pop("until_s", None)
-        return stream(
-            visit,
-            lambda client: client.requests.live(**which),
-            lambda request: visit.fragment("parts/request_rows.html", requests=(request,)),
+        rows = Show(
+            listen=lambda client: client.requests.live(**which),
+            draw=lambda came: visit.fragment("parts/request_rows.html", requests=came[::-1]),
+            most=LIVE_ROWS,
+            misses=True,
         )
+        return stream(visit, rows)
     page = await visit.client.requests.list(after=visit.query("after"), limit=ROWS, **wanted.where(now_s))
     can_follow = not (visit.query("after") or wanted.until_s)
     return visit.render(

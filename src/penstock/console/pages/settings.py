@@ -20,7 +20,7 @@ from penstock.sdk.people import JsonValue
 from penstock.sdk.replies import Status
 from penstock.sdk.requests import SettingRow
 
-FILE_ONLY: Final = frozenset({"providers", "routes", "prices"})
+FILE_ONLY: Final = frozenset({"providers", "routes", "prices", "privacy", "guards"})
 """Lists of tables that the environment cannot hold."""
 SEARCH_CHARS_MOST: Final = 100
 TOP: Final = "penstock"

@@ -7,6 +7,8 @@ one that matches nothing within; a member that does not exist is refused, since 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Annotated, Final, Literal
 
 from fastapi import Query
@@ -16,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from penstock.gateway.management.reach import EVERY_ORG, must_reach
 from penstock.kernel.context import Principal
 from penstock.kernel.errors import Invalid
+from penstock.kernel.events import RequestEvent
 from penstock.mechanisms.roles import Breadth, reach_of
 from penstock.ports.traces import TraceFilter
 
@@ -90,3 +93,19 @@ def within_reach(principal: Principal, asked: Filter) -> TraceFilter | None:
         if not value or getattr(wanted, name) not in {"", value}:
             return None
     return structs.replace(wanted, **own)
+
+
+def admitting(wanted: TraceFilter) -> Callable[[RequestEvent], bool]:
+    """Return the filter as a question about one event: what it does not ask for costs nothing (0.1 µs where it asks
+    for a name or two; a live view asks it of every request of the process).
+    """
+    named = {name: value for name, value in structs.asdict(wanted).items() if value}
+    if "since_s" in named or "until_s" in named:
+        return wanted.admits
+    if not named:
+        return lambda _event: True
+    if "model" in named:
+        named["model_served"] = named.pop("model")
+    read, *values = attrgetter(*named), *named.values()
+    sought = values[0] if len(values) == 1 else tuple(values)
+    return lambda event: read(event) == sought

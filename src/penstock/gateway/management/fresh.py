@@ -36,8 +36,10 @@ class Fresh(Generic[T]):
         """Remember nothing yet."""
         self._slots: OrderedDict[str, _Slot[T]] = OrderedDict()
 
-    async def get(self, name: str, age_s: float, clock: Clock, make: Callable[[], Awaitable[T]]) -> T:
-        """Return the value of a name if it is younger than `age_s` seconds, else what `make` returns."""
+    async def get(
+        self, name: str, lives_s: Callable[[T], float], clock: Clock, make: Callable[[], Awaitable[T]]
+    ) -> T:
+        """Return the value of a name if it is younger than the seconds that it lives, else what `make` returns."""
         slot = self._slots.get(name)
         if slot is None:
             slot = self._slots[name] = _Slot()
@@ -45,7 +47,7 @@ class Fresh(Generic[T]):
                 self._slots.popitem(last=False)
         async with slot.making:
             now_s = clock.monotonic_s()
-            if not slot.value or now_s - slot.made_s >= age_s:
+            if not slot.value or now_s - slot.made_s >= lives_s(slot.value[0]):
                 slot.value = [await make()]
                 slot.made_s = now_s
             return slot.value[0]

@@ -16,6 +16,7 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, Final, Protocol
 
 from fastapi.responses import Response
@@ -108,12 +109,14 @@ class Pace:
         self._period_s = period_s
         self._times: deque[float] = deque(maxlen=most)
 
-    def admits(self, now_s: float) -> bool:
-        """Tell whether one more may pass now (monotonic seconds); if so, it has passed."""
-        if len(self._times) == self._most and now_s - self._times[0] < self._period_s:
-            return False
-        self._times.append(now_s)
-        return True
+    def admits(self, wanted: int, now_s: float) -> int:
+        """Return how many of `wanted` may pass now (monotonic seconds); they have passed."""
+        times = self._times
+        while times and now_s - times[0] >= self._period_s:
+            times.popleft()
+        passing = min(wanted, self._most - len(times))
+        times.extend(repeat(now_s, passing))
+        return passing
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """The overview: spending against budgets, what breaks first, latency, errors, the latest requests; once or live.
 
 Promises: a store that is down does not take the overview away, it is on it; the stores are read at most every
-`BOOKS_S` seconds for an organisation, and an overview is made at most every `LIVE_S`, however many look on; a live view
-is sent only what changed; figures of the whole platform are for those who reach all of it.
+`BOOKS_S` seconds for an organisation, and an overview is made at most every `LIVE_S`, however many look on; seldomer
+when all those looked at would take more of the event loop than they are allowed, and then they say so; a live view is
+sent only what changed; figures of the whole platform are for those who reach all of it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from penstock.gateway.management.pressures import Figures, Platform, Queue, full
 from penstock.gateway.management.reach import Org, breadth_of, must_reach
 from penstock.gateway.management.request_models import request_view
 from penstock.gateway.management.requests import recent_of
-from penstock.gateway.management.sight import Slow
+from penstock.gateway.management.sight import Picture, Slow
 from penstock.gateway.management.standing import still_may
 from penstock.kernel.context import Principal
 from penstock.kernel.errors import Unavailable
@@ -58,7 +59,7 @@ SHARED_OF: Final = 500
 async def read_overview(by: By, api: Api, org: Org = "") -> Overview:
     """Show how things are now. Figures of the whole platform are shown to owners."""
     own = must_reach(by.principal, org)
-    return await overview_of(api, by.principal, own, books_age_s=0.0)
+    return drawn(api, by.principal, own, await slow_of(api, by.principal, own, 0.0))
 
 
 @ROUTES.add(
@@ -70,7 +71,7 @@ async def read_overview(by: By, api: Api, org: Org = "") -> Overview:
     responses={200: {"description": "Events `overview` (Overview), when something changed."}},
 )
 async def watch_overview(by: By, api: Api, org: Org = "") -> EventStream:
-    """Show how things are, each time they change, at most twice a second."""
+    """Show how things are, each time they change, at most twice a second; `every_s` says how often."""
     own = must_reach(by.principal, org)
     recent_of(api)
     return EventStream(
@@ -100,37 +101,54 @@ class Changing:
         self._api = api
         self._principal = principal
         self._org = org
-        self._wait_s = 0.0
+        self._left_s = 0.0
+        """How long to wait still."""
         self._sent = b""
 
     async def next(self, within_s: float) -> list[bytes]:
         """Return the overview if it is another than the last one sent."""
-        await asyncio.sleep(min(self._wait_s, within_s))
-        self._wait_s = LIVE_S
-        breadth = breadth_of(self._principal)
-        data, changing = await self._api.sight.shown.get(
-            f"{breadth.name} {self._org}", LIVE_S * 0.9, self._api.clock, self._made
-        )
-        if changing == self._sent:
+        await asyncio.sleep(min(self._left_s, within_s))
+        if self._left_s > within_s:
+            self._left_s -= within_s
             return []
-        self._sent = changing
-        return [frame("overview", data)]
+        name = f"{breadth_of(self._principal).name} {self._org}"
+        shown = await self._api.sight.shown.get(name, _lives_s, self._api.clock, self._made)
+        self._left_s = shown.every_s
+        if shown.changing == self._sent:
+            return []
+        self._sent = shown.changing
+        return [frame("overview", shown.data)]
 
     def last(self) -> list[bytes]:
         """Return nothing: an overview is never owed."""
         return []
 
-    async def _made(self) -> tuple[bytes, bytes]:
-        now = await overview_of(self._api, self._principal, self._org, books_age_s=BOOKS_S)
-        timeless = now.model_copy(update={"at_s": 0.0})
-        return now.model_dump_json().encode(), timeless.model_dump_json().encode()
+    async def _made(self) -> Picture:
+        """Draw the overview. What the stores are waited for is no work of the event loop's, and not paid."""
+        api, asking = self._api, (self._api, self._principal, self._org)
+        slow = await slow_of(*asking, BOOKS_S)
+        began_s = api.clock.monotonic_s()
+        now = drawn(*asking, slow)
+        changing = now.model_dump_json(exclude={"at_s", "every_s"}).encode()
+        every_s = max(LIVE_S, api.sight.drawing.rest_s(api.clock.monotonic_s() - began_s))
+        told = now.model_copy(update={"every_s": round(every_s, 1)})
+        return Picture(told.model_dump_json().encode(), changing, every_s)
 
 
-async def overview_of(api: Management, principal: Principal, org: str, *, books_age_s: float) -> Overview:
-    """Return an organisation's overview as the caller may see it; what the stores say may be `books_age_s` old."""
+def _lives_s(picture: Picture) -> float:
+    """Return for how long (seconds) a picture is everybody's: a bit less than they wait, or each would wait twice."""
+    return 0.9 * picture.every_s
+
+
+async def slow_of(api: Management, principal: Principal, org: str, age_s: float) -> Slow:
+    """Return what the stores say, at most `age_s` seconds old."""
+    return await api.sight.slow.get(org, lambda _: age_s, api.clock, lambda: _read(api, principal, org))
+
+
+def drawn(api: Management, principal: Principal, org: str, slow: Slow) -> Overview:
+    """Return an organisation's overview as the caller may see it; 1 ms, and more with many budgets."""
     recent, now_s = recent_of(api), api.clock.wall_s()
     is_platform = breadth_of(principal) is Breadth.PLATFORM
-    slow = await api.sight.slow.get(org, books_age_s, api.clock, lambda: _read(api, principal, org))
     window = recent.window(org)
     status = api.status()
     dropped = api.dropped()

@@ -75,10 +75,12 @@ class Moment(BaseModel):
 class Overview(BaseModel):
     """How things are now. `pressures` has first what breaks first; `live` the latest requests, the newest first.
 
-    What is the platform's (`in_flight`, `dependencies`, `breakers`, `dropped`) is shown to owners only.
+    What is the platform's (`in_flight`, `dependencies`, `breakers`, `dropped`) is shown to owners only. `every_s` is
+    how often a live view looks, seldomer when that would be in the way of requests; 0 for who asks once.
     """
 
     at_s: float
+    every_s: float = 0.0
     org: str
     spend: list[SpendRow]
     today_nanos: int

@@ -36,13 +36,15 @@ def pace(series: Sequence[Bucket], now_s: float) -> float:
 
 def shares(events: Iterable[RequestEvent]) -> dict[str, float]:
     """Return what share (0 to 1) of what an organisation's requests cost went to each path of the tenancy below it."""
-    costs: Counter[str] = Counter()
-    total_nanos = 0
+    by_key: Counter[tuple[str, str, str, str, str]] = Counter()
     for event in events:
-        if event.cost_nanos:
-            total_nanos += event.cost_nanos
-            for _, path in scope_paths(event.org, event.team, event.project, event.user, event.key_id):
-                costs[path] += event.cost_nanos
+        by_key[event.org, event.team, event.project, event.user, event.key_id] += event.cost_nanos
+    costs: Counter[str] = Counter()
+    for names, nanos in by_key.items():
+        if nanos:
+            for _, path in scope_paths(*names):
+                costs[path] += nanos
+    total_nanos = by_key.total()
     return {path: nanos / total_nanos for path, nanos in costs.items()}
 
 

@@ -2,7 +2,8 @@
 
 Promises: a caller sees the requests inside its reach and no others, on pages as full as there are such; a request out
 of reach looks absent; one that has just ended is found before it is stored; a live view shows at most `SHOWN_PER_S`
-requests in any second, and what it showed and what it says it skipped add up to what ended.
+requests in any second, and what it showed and what it says it skipped add up to what ended; it looks for news at most
+every `LOOK_S` seconds, so that a flood of requests is not one of wakings.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from penstock.gateway.management.filters import Which, WhichPage, within_reach
+from penstock.gateway.management.filters import Which, WhichPage, admitting, within_reach
 from penstock.gateway.management.live import EventStream, Pace, Source, View, frame
 from penstock.gateway.management.parts import Api, Management
 from penstock.gateway.management.policy import By, Routes
@@ -35,6 +36,7 @@ from penstock.ports.traces import Traces
 
 ROUTES: Final = Routes("requests")
 SHOWN_PER_S: Final = 20
+LOOK_S: Final = 0.2
 WAITING_MOST: Final = 200
 """Requests that wait for a reader who is behind."""
 
@@ -61,7 +63,7 @@ async def watch_requests(by: By, api: Api, asked: Which) -> EventStream:
     """Show requests as they end, at most 20 a second; `skipped` counts the others."""
     wanted = within_reach(by.principal, asked)
     recent = recent_of(api)
-    admits = _nothing if wanted is None else wanted.admits
+    admits = _nothing if wanted is None else admitting(wanted)
     return EventStream(
         View(
             who=by.principal,
@@ -142,6 +144,8 @@ class Ending:
         self._pace = Pace(SHOWN_PER_S)
         self._told = Pace(1)
         self._skipped = 0
+        self._looks_s = 0.0
+        """When to look again."""
 
     @property
     def ended(self) -> bool:
@@ -151,25 +155,26 @@ class Ending:
     async def next(self, within_s: float) -> list[bytes]:
         """Return the requests that ended, and how many more there were."""
         events: list[RequestEvent] = []
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(within_s):
+                await asyncio.sleep(self._looks_s - loop.time())
                 events, skipped = await self._watch.next()
                 self._skipped += skipped
         except TimeoutError:
             pass
+        if events:
+            self._looks_s = loop.time() + LOOK_S
         now_s = self._clock.monotonic_s()
-        due = [self._shown(event) for event in events if self._may_show(now_s)]
-        return due + (self.last() if self._skipped and self._told.admits(now_s) else [])
+        showing = self._pace.admits(len(events), now_s)
+        self._skipped += len(events) - showing
+        due = [self._shown(event) for event in events[:showing]]
+        return due + (self.last() if self._skipped and self._told.admits(1, now_s) else [])
 
     def last(self) -> list[bytes]:
         """Return how many were skipped since that was last told."""
         skipped, self._skipped = self._skipped, 0
         return [frame("skipped", Skipped(count=skipped).model_dump_json().encode())] if skipped else []
-
-    def _may_show(self, now_s: float) -> bool:
-        shown = self._pace.admits(now_s)
-        self._skipped += not shown
-        return shown
 
     def _shown(self, event: RequestEvent) -> bytes:
         return frame("request", request_view(event).model_dump_json().encode())

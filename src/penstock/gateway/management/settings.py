@@ -124,7 +124,11 @@ def _shown(name: str, value: object) -> JsonValue:
     if isinstance(value, str):
         return STARS if value and _SECRET_FIELD.search(name) else masked(value)
     if isinstance(value, tuple):
-        return [_shown(name, each) for each in cast("tuple[object, ...]", value)]
+        one = name.removesuffix("s")  # `secrets` is a list of what `secret` is one of
+        return [_shown(one, each) for each in cast("tuple[object, ...]", value)]
+    if isinstance(value, dict):
+        named = cast("dict[str, object]", value)
+        return {masked(key): _shown(key, each) for key, each in named.items()}
     return msgspec.to_builtins(value)
 
 

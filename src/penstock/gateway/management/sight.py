@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from penstock.gateway.management.fresh import Fresh
 from penstock.gateway.management.live import Seats
 from penstock.gateway.management.money_models import BudgetRow
 from penstock.gateway.management.pressures import Disk, Meter, Queue
+from penstock.kernel.allowance import Allowance
+from penstock.kernel.clock import SystemClock
 
 DROPS_SHOWN_S: Final = 900.0
+DRAWING_SHARE: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,14 @@ class Slow:
     month_nanos: int
     meters: Sequence[Meter]
     books: bool = True
+
+
+class Picture(NamedTuple):
+    """An overview as it is sent, what of it must change before another is, and how long it is to be shown (seconds)."""
+
+    data: bytes
+    changing: bytes
+    every_s: float
 
 
 class Drops:
@@ -69,5 +80,6 @@ class Sight:
     seats: Seats = field(default_factory=Seats)
     drops: Drops = field(default_factory=Drops)
     slow: Fresh[Slow] = field(default_factory=Fresh[Slow])
-    shown: Fresh[tuple[bytes, bytes]] = field(default_factory=Fresh[tuple[bytes, bytes]])
-    """The overview as it is sent, and what of it must change before it is sent again."""
+    shown: Fresh[Picture] = field(default_factory=Fresh[Picture])
+    drawing: Allowance = field(default_factory=lambda: Allowance(SystemClock(), DRAWING_SHARE))
+    """What drawing pictures for live views may take of the event loop."""

@@ -351,5 +351,5 @@ def test_rate_limits_and_headers_are_exposed():
 
     lines = JSON + b"x-ratelimit-remaining-tokens: 7\r\nx-request-id: v1\r\n"
     rates, vendor_id = at(answering(200, lines, OK), work)
-    assert rates.remaining_tokens == 7
+    assert rates.tokens.remaining == 7
     assert vendor_id == b"v1"

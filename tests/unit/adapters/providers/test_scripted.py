@@ -73,7 +73,8 @@ def test_every_misbehaviour_can_be_played(kind, stream):
     (seen,) = played(ScriptedProvider([Misbehaviour(kind=kind, after_chunks=2)]), 1, stream=stream)
     refusals = {"rate_limit": "rate_limited", "rate_limit_no_hint": "rate_limited", "quota": "quota_exhausted",
                 "server_error": "server_error", "overloaded": "overloaded", "slow_first_byte": "first_byte_timeout",
-                "reset": "connection_reset", "stall": "stalled", "cut": "cut"}  # fmt: skip
+                "reset": "connection_reset", "stall": "stalled", "cut": "cut",
+                "spend_limit": "spend_limit"}  # fmt: skip
     if not stream:
         refusals |= {"malformed_line": "malformed_reply", "error_mid_stream": "server_error"}
     if kind in refusals:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
-from penstock.gateway.management import live, overview
+from penstock.gateway.management import live, overview, requests
 from penstock.gateway.management.live import CHECK_S, KEEP_ALIVE_S, SEATS, SEATS_PER_CALLER, Seats
 from penstock.gateway.management.sight import Sight
 from penstock.mechanisms.changes import THE_PLATFORM
@@ -23,6 +22,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask sources often, so that a test need not wait a second for what takes one."""
     monkeypatch.setattr(live, "WAIT_S", 0.002)
     monkeypatch.setattr(overview, "LIVE_S", 0.002)
+    monkeypatch.setattr(requests, "LOOK_S", 0.002)
 
 
 async def rounds(it: Sighted) -> None:
@@ -52,6 +52,26 @@ def test_a_thousand_a_second_are_shown_at_twenty_a_second_and_the_rest_is_counte
             await until(lambda: shown_by[-1] + looking.skipped == 3000)
             assert len(looking.named("skipped")) <= 4
             assert [name for name, _ in looking.events][21] == "skipped"
+
+    sighted(tmp_path, case)
+
+
+def test_a_flood_does_not_wake_a_view_for_each_of_its_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "LOOK_S", 60.0)
+    monkeypatch.setattr(live, "WAIT_S", 60.0)
+
+    async def case(it: Sighted) -> None:
+        async with it.live("/requests/live", await it.it.as_("admin")) as looking:
+            it.recent([event()])
+            await until(lambda: looking.named("request"))
+            (watch,) = it.recent._watches
+            for _ in range(5):
+                it.recent([event() for _ in range(3)])
+                await rounds(it)
+            assert len(watch._held) == 15
+            assert len(looking.named("request")) == 1
 
     sighted(tmp_path, case)
 
@@ -313,64 +333,5 @@ def test_a_feed_that_has_no_room_refuses_and_keeps_no_seat(tmp_path: Path) -> No
         assert it.it.management.sight.seats.taken == 0
         for watch in watches:
             watch.close()
-
-    sighted(tmp_path, case)
-
-
-# --- the overview, live ---------------------------------------------------------------------------------------
-
-
-def test_the_overview_is_sent_when_something_changed_and_only_then(tmp_path: Path) -> None:
-    async def case(it: Sighted) -> None:
-        async with it.live("/overview/live", await it.it.as_("admin")) as looking:
-            await until(lambda: looking.named("overview"))
-            for _ in range(3):
-                it.it.clock.advance(1.0)
-                await rounds(it)
-            assert len(looking.named("overview")) == 1
-            it.recent([event()])
-            it.it.clock.advance(1.0)
-            await until(lambda: len(looking.named("overview")) == 2)
-            assert looking.named("overview")[1]["errors"]["requests"] == 1
-
-    sighted(tmp_path, case)
-
-
-def test_the_overview_is_made_at_most_twice_a_second_however_many_look_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[Any] = []
-    real = overview.overview_of
-
-    async def counted(*args: Any, **named: Any) -> Any:
-        made.append(args)
-        return await real(*args, **named)
-
-    monkeypatch.setattr(overview, "overview_of", counted)
-    monkeypatch.setattr(overview, "LIVE_S", 0.5)
-
-    async def case(it: Sighted) -> None:
-        admin = await it.it.as_("admin")
-        async with it.live("/overview/live", admin) as one, it.live("/overview/live", admin) as other:
-            await until(lambda: one.named("overview") and other.named("overview"))
-            assert len(made) == 1
-
-    sighted(tmp_path, case)
-
-
-def test_an_error_after_the_first_byte_is_an_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(*_args: Any, **_named: Any) -> None:
-        raise ZeroDivisionError("canary")
-
-    monkeypatch.setattr(overview, "overview_of", broken)
-
-    async def case(it: Sighted) -> None:
-        async with it.live("/overview/live", await it.it.as_("admin")) as looking:
-            await until(looking.task.done)
-            ((name, told),) = [each for each in looking.events if each[0] != ":"]
-            assert (name, told["error"]["code"]) == ("error", "internal_error")
-            assert b"canary" not in looking.replies.body
-            assert looking.replies.complete
-            assert it.it.management.sight.seats.taken == 0
 
     sighted(tmp_path, case)

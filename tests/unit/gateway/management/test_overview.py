@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,10 @@ def test_a_state_that_is_down_tells_nothing() -> None:
 # --- made at most so often ------------------------------------------------------------------------------------
 
 
+def living(seconds: float) -> Callable[[int], float]:
+    return lambda _: seconds
+
+
 def test_a_value_is_made_anew_at_its_age_and_not_before_and_the_number_kept_is_bounded() -> None:
     async def case() -> None:
         clock, fresh, made = ManualClock(), Fresh[int](), [0]
@@ -268,15 +273,18 @@ def test_a_value_is_made_anew_at_its_age_and_not_before_and_the_number_kept_is_b
             made[0] += 1
             return made[0]
 
-        assert [await fresh.get("a", 2.0, clock, make), await fresh.get("a", 2.0, clock, make)] == [1, 1]
+        assert [
+            await fresh.get("a", living(2.0), clock, make),
+            await fresh.get("a", living(2.0), clock, make),
+        ] == [1, 1]
         clock.advance(1.999)
-        assert await fresh.get("a", 2.0, clock, make) == 1
+        assert await fresh.get("a", living(2.0), clock, make) == 1
         clock.advance(0.001)
-        assert await fresh.get("a", 2.0, clock, make) == 2
-        assert await fresh.get("a", 0.0, clock, make) == 3
-        assert await fresh.get("b", 2.0, clock, make) == 4
+        assert await fresh.get("a", living(2.0), clock, make) == 2
+        assert await fresh.get("a", living(0.0), clock, make) == 3
+        assert await fresh.get("b", living(2.0), clock, make) == 4
         for number in range(KEPT * 2):
-            await fresh.get(str(number), 2.0, clock, make)
+            await fresh.get(str(number), living(2.0), clock, make)
         assert len(fresh._slots) == KEPT
 
     run(case())
@@ -293,7 +301,7 @@ def test_a_making_that_failed_is_tried_again() -> None:
             return 1
 
         with pytest.raises(Unavailable):
-            await fresh.get("a", 9.0, clock, fail)
-        assert await fresh.get("a", 9.0, clock, make) == 1
+            await fresh.get("a", living(9.0), clock, fail)
+        assert await fresh.get("a", living(9.0), clock, make) == 1
 
     run(case())

@@ -111,7 +111,7 @@ def test_a_share_is_that_of_the_money_not_of_the_requests() -> None:
     share_of = shares(spent)
     assert (share_of["org:acme/team:a"], share_of["org:acme/team:b"]) == (0.75, 0.25)
     assert share_of["org:acme/user:x"] == 1.0
-    assert shares([]) == {}
+    assert shares([]) == shares([event(cost_nanos=0)]) == {}
     assert pace_of("org:acme", "acme", 8.0, share_of) == 8.0
     assert pace_of("org:acme/team:b", "acme", 8.0, share_of) == 2.0
     assert (

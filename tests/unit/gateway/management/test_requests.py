@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from penstock.gateway.management.filters import Filter, within_reach
+from penstock.gateway.management.filters import Filter, admitting, within_reach
 from penstock.gateway.management.request_models import RequestView, request_view
 from penstock.kernel.context import Principal
 from penstock.kernel.errors import Forbidden, Invalid
@@ -43,10 +45,29 @@ def test_a_filter_shows_what_matches_listed_and_live(
         await it.keep(wanted, other)
         assert await it.ids(f"/requests?{query}", admin) == [wanted.request_id]
         assert len(await it.ids("/requests", admin)) == 2
-        assert within_reach(admin_principal(), asked_of(query)).admits(wanted)
-        assert not within_reach(admin_principal(), asked_of(query)).admits(other)
+        live = admitting(within_reach(admin_principal(), asked_of(query)))
+        assert live(wanted)
+        assert not live(other)
 
     sighted(tmp_path, case)
+
+
+_NAME = st.sampled_from(["", "a", "b"])
+_NAMES = ("org", "team", "project", "user", "key_id", "feature", "model", "provider")
+
+
+@given(
+    st.fixed_dictionaries(dict.fromkeys(_NAMES, _NAME)),
+    st.fixed_dictionaries(dict.fromkeys((*_NAMES, "model_used"), _NAME)),
+    st.sampled_from(["", "ok", "refused", "failed"]),
+    st.sampled_from([200, 404, 503]),
+)
+def test_a_live_view_s_question_is_the_filter_s(
+    asked: dict[str, str], told: dict[str, str], outcome: str, status: int
+) -> None:
+    wanted = TraceFilter(**asked, outcome=outcome)
+    heard = event(**told, status=status)
+    assert admitting(wanted)(heard) == wanted.admits(heard)
 
 
 def asked_of(query: str) -> Filter:

@@ -11,10 +11,16 @@ from penstock.kernel.errors import Overloaded
 
 def test_a_pace_admits_so_many_in_any_second_and_not_one_more() -> None:
     pace = Pace(20)
-    admitted = [now for now in (number / 1000 for number in range(5000)) if pace.admits(now)]
+    admitted = [now for now in (number / 1000 for number in range(5000)) if pace.admits(1, now)]
     for first in admitted:
         assert sum(first <= each < first + 1.0 for each in admitted) <= 20
     assert len(admitted) == 100
+
+
+def test_a_pace_admits_as_many_of_a_crowd_as_have_room() -> None:
+    pace = Pace(20)
+    assert [pace.admits(15, 0.0), pace.admits(15, 0.5), pace.admits(1, 0.999)] == [15, 5, 0]
+    assert [pace.admits(30, 1.0), pace.admits(30, 1.5), pace.admits(0, 9.0)] == [15, 5, 0]
 
 
 def who(name: str) -> Principal:

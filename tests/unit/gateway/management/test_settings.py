@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from penstock.gateway.management.settings import masked, rows_of
 from penstock.kernel.settings import (
     AuthSettings,
+    GuardSettings,
     IssuerSettings,
     LedgerSettings,
     OidcSettings,
     PriceSettings,
+    PrivacySettings,
     ProviderSettings,
     RouteSettings,
     ServerSettings,
@@ -32,6 +34,8 @@ FULL = Settings(
     providers=(ProviderSettings(name="sim", kind="openai", secret="sim_key"),),
     prices=(PriceSettings(provider="sim", model="*"),),
     routes=(RouteSettings(model="m", targets=(TargetSettings(provider="sim", model="small"),)),),
+    privacy=(PrivacySettings(requests={"CARD": "mask"}, answers={"CARD": "mask"}),),
+    guards=(GuardSettings(never=("x",)),),
     auth=AuthSettings(issuers=(IssuerSettings(issuer="https://i.test", audience="a"),)),
 )
 """Settings with one table in each list, so that every kind of table is met."""

@@ -7,7 +7,8 @@
      data-live-start="paused"      do not begin before somebody asks
 
    Promises: at most 20 repaints a second whatever arrives; nothing is painted while the page is not looked at or is
-   paused; a lost stream is taken up again, later and later up to 30 s; its state is always shown and said. */
+   paused; a lost stream is taken up again, later and later up to 30 s; its state is always shown and said, also that it
+   is painted seldomer because requests go first, and how much that came is not on the page (data-live-missing). */
 "use strict";
 
 (() => {
@@ -59,6 +60,7 @@
     }
 
     connect() {
+      this.everyS = 0;
       this.show(this.failures ? "reconnecting" : "connecting");
       const address = new URL(this.element.dataset.live, location.href);
       address.searchParams.set("live", "1");
@@ -69,6 +71,7 @@
         this.show("live");
       });
       source.addEventListener("paint", (event) => this.take(event.data));
+      source.addEventListener("pace", (event) => this.pace(JSON.parse(event.data)));
       source.addEventListener("problem", (event) => {
         this.close();
         document.getElementById("problems").innerHTML = event.data;
@@ -104,6 +107,16 @@
       this.failures += 1;
       this.show("reconnecting");
       this.retry = setTimeout(() => this.follow(), base * (0.75 + Math.random() / 2));
+    }
+
+    /* The platform paints seldomer than it could while it is busy, and leaves out what is too much to read. */
+    pace({ every_s: everyS, missing }) {
+      this.everyS = everyS;
+      this.show("live");
+      const note = document.querySelector("[data-live-missing]");
+      if (!note) return;
+      note.hidden = !missing;
+      note.textContent = `${missing.toLocaleString("en")} more came than could be shown here. A filter shows fewer, and all of them.`;
     }
 
     take(html) {
@@ -150,7 +163,8 @@
       if (!toggle) return;
       toggle.dataset.state = state;
       toggle.setAttribute("aria-pressed", String(this.isPaused));
-      toggle.querySelector("[data-live-word]").textContent = WORDS[state];
+      const seldom = state === "live" && this.everyS ? `, every ${this.everyS} s` : "";
+      toggle.querySelector("[data-live-word]").textContent = WORDS[state] + seldom;
       toggle.title = this.isPaused ? "Go on (p)" : "Pause (p)";
     }
   }

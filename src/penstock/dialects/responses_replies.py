@@ -1,0 +1,194 @@
+"""Whole replies of the Responses wire, both ways: the object `response` and `kernel.chat.ChatReply`.
+
+Promises: `parse_reply(render_reply(x)) == x` for every reply this wire can say; the members an official SDK needs are
+always there, with the values of a request that did not mention them, and `store` is false. Unknown members of the reply
+are kept in its `extras`. A vendor's reply that is not one is an `Upstream` error, ``malformed_reply``; one that failed
+is an `Upstream` error of the vendor's kind.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from penstock.dialects.members import Members, raw
+from penstock.dialects.openai_errors import read_vendor_error
+from penstock.dialects.responses_items import Turns, render_turn
+from penstock.dialects.responses_parts import REMEDIES
+from penstock.dialects.strict_json import decode_object
+from penstock.kernel.chat import ChatReply, Extras, Message
+from penstock.kernel.errors import Invalid, Upstream
+from penstock.kernel.money import Usage
+
+_DEFAULTS: Final[dict[str, object]] = {
+    # What stands in a reply to a request that did not mention it.
+    "background": False,
+    "error": None,
+    "incomplete_details": None,
+    "instructions": None,
+    "max_output_tokens": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "reasoning": {"effort": None, "summary": None},
+    "store": False,
+    "temperature": None,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_p": None,
+    "truncation": "disabled",
+    "user": None,
+}
+_UNSAID: Final[Extras] = {name: raw(value) for name, value in _DEFAULTS.items()}
+_INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
+_FINISHES: Final = {reason: finish for finish, reason in _INCOMPLETE.items()}
+_SECONDS: Final = msgspec.json.Decoder(float)
+
+
+class _InputDetails(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+
+class _OutputDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: int | None = None
+
+
+class WireUsage(msgspec.Struct, gc=False):
+    """The `usage` member."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    input_tokens_details: _InputDetails | None = None
+    output_tokens_details: _OutputDetails | None = None
+
+    def usage(self) -> Usage:
+        """Return it in canonical form, figures as the vendor gave them."""
+        read, spoken = self.input_tokens_details, self.output_tokens_details
+        return Usage(
+            input_tokens=self.input_tokens or 0,
+            output_tokens=self.output_tokens or 0,
+            cached_input_tokens=0 if read is None else read.cached_tokens or 0,
+            cache_write_tokens=0 if read is None else read.cache_write_tokens or 0,
+            reasoning_tokens=0 if spoken is None else spoken.reasoning_tokens or 0,
+        )
+
+
+class Incomplete(msgspec.Struct, gc=False):
+    """The `incomplete_details` member."""
+
+    reason: str | None = None
+
+
+_USAGE: Final = msgspec.json.Decoder(WireUsage, strict=False)
+_INCOMPLETE_DETAILS: Final = msgspec.json.Decoder(Incomplete)
+
+
+def render_usage(usage: Usage) -> dict[str, Any]:
+    """Return the `usage` member; every detail is written, as OpenAI does."""
+    return {
+        "input_tokens": usage.input_tokens,
+        "input_tokens_details": {
+            "cached_tokens": usage.cached_input_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
+
+
+def canonical_finish(status: str, reason: str, *, called: bool) -> str:
+    """Return why an answer of this status ended, in the words of `ChatEvent.finish`."""
+    if status == "incomplete":
+        return _FINISHES.get(reason, "length")
+    if status in ("failed", "cancelled"):
+        return "error"
+    return "tool_calls" if called else "stop"
+
+
+# --------------------------------------------------------------------------------------------------- parsing
+
+
+def parse_reply(body: bytes) -> ChatReply:
+    """Read a whole reply. Raises `Upstream`."""
+    try:
+        return _reply(Members(decode_object(body), "", REMEDIES))
+    except Invalid as error:
+        raise Upstream(
+            f"The provider's reply is not a response: {error.message}",
+            code="malformed_reply",
+            field=error.field,
+            value=error.value,
+        ) from None
+
+
+def _reply(members: Members) -> ChatReply:
+    error = members.take_raw("error")
+    if error is not None:
+        raise failed(error)
+    items = members.take_list("output")
+    if items is None:
+        raise members.missing("output")
+    turns = Turns(one_turn=True)
+    for index, item in enumerate(items):
+        turns.add(item, f"output[{index}]")
+    turns.close()
+    choices = tuple(turns.messages) or (Message(role="assistant"),)
+    details = members.take_optional("incomplete_details", _INCOMPLETE_DETAILS) or Incomplete()
+    called = any(message.tool_calls for message in choices)
+    finish = canonical_finish(members.take_text("status"), details.reason or "", called=called)
+    usage = members.take_optional("usage", _USAGE)
+    members.take_text("object")
+    return ChatReply(
+        id=members.take_text("id"),
+        model=members.take_text("model"),
+        created_s=int(members.take("created_at", _SECONDS, 0.0)),
+        choices=choices,
+        finishes=tuple([finish for _ in choices]),
+        usage=None if usage is None else usage.usage(),
+        extras={name: value for name, value in members.rest().items() if value != _UNSAID.get(name)},
+    )
+
+
+def failed(error: Raw) -> Upstream:
+    """Build what a response that failed is to us, from its `error` member."""
+    said = read_vendor_error(200, b'{"error":%b}' % bytes(error))
+    return Upstream(f"The provider gave up: {said.message}", code=said.kind)
+
+
+# ------------------------------------------------------------------------------------------------- rendering
+
+
+def render_reply(reply: ChatReply) -> bytes:
+    """Return the reply's bytes. Raises `Invalid` for a part of another dialect."""
+    ids = ids_of(reply.id)
+    output = [item for message in reply.choices for item in render_turn(message, ids)]
+    finish = next(iter(reply.finishes), "stop")
+    head = response_head(reply.id, reply.model, reply.created_s)
+    return msgspec.json.encode({**head, **outcome(finish, output, reply.usage), **reply.extras})
+
+
+def ids_of(reply_id: str) -> str:
+    """Return what the ids of a reply's items share: its own id without the kind before the underscore."""
+    return reply_id.rpartition("_")[2].rpartition("-")[2] or "0"
+
+
+def response_head(reply_id: str, model: str, created_s: int) -> dict[str, Any]:
+    """Return what every form of a response begins with."""
+    return {"id": reply_id, "object": "response", "created_at": created_s, "model": model, **_UNSAID}
+
+
+def outcome(finish: str, output: list[Any], usage: Usage | None) -> dict[str, Any]:
+    """Return what is known at the end of an answer."""
+    wire: dict[str, Any] = {"status": "completed", "output": output}
+    reason = _INCOMPLETE.get(finish)
+    if reason is not None:
+        wire |= {"status": "incomplete", "incomplete_details": {"reason": reason}}
+    elif finish == "error":
+        said = {"code": "server_error", "message": "The model's provider gave up."}
+        wire |= {"status": "failed", "error": said}
+    return {**wire, "usage": None if usage is None else render_usage(usage)}

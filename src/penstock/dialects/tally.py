@@ -1,0 +1,59 @@
+"""The counters of a stream that every `codec.Facts` keeps, and how usage is counted.
+
+Promise: usage given twice: the last one counts and `usage_repeated` is set; a figure that went down sets
+`usage_decreased`.
+"""
+
+from __future__ import annotations
+
+from penstock.kernel.money import Usage
+
+
+class Tally:
+    """What a stream means to accounting so far."""
+
+    __slots__ = (
+        "deltas",
+        "done",
+        "error",
+        "finish",
+        "id",
+        "malformed",
+        "model",
+        "text_bytes",
+        "tool_calls",
+        "usage",
+        "usage_decreased",
+        "usage_repeated",
+    )
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self.id = ""
+        self.model = ""
+        self.deltas = 0
+        """Events that carried generated text."""
+        self.text_bytes = 0
+        self.tool_calls = 0
+        self.usage: Usage | None = None
+        self.usage_repeated = False
+        self.usage_decreased = False
+        self.finish = ""
+        self.done = False
+        self.error = b""
+        self.malformed = 0
+
+    def hear(self, words: str) -> None:
+        """Count one event's generated text."""
+        if words:
+            self.deltas += 1
+            self.text_bytes += len(words.encode())
+
+    def count(self, usage: Usage) -> None:
+        """Take usage as the vendor gave it."""
+        before = self.usage
+        if before is not None:
+            self.usage_repeated = True
+            if usage.input_tokens < before.input_tokens or usage.output_tokens < before.output_tokens:
+                self.usage_decreased = True
+        self.usage = usage

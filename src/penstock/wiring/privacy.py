@@ -1,0 +1,92 @@
+"""Opens what looks into requests for a tenant's sake: redaction and guards, as far as the settings name any.
+
+Promise: a deployment without rules opens nothing, and compiles no pattern.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import TypeVar
+
+from penstock.gateway.pipeline import Inspection
+from penstock.gateway.privacy import GuardCare, PrivacyCare, Tenant
+from penstock.kernel.clock import Clock
+from penstock.kernel.errors import Invalid
+from penstock.kernel.settings import GuardSettings, PrivacySettings, Settings
+from penstock.mechanisms.guards import Decision, Guards, Post, TopicGuard
+from penstock.mechanisms.overrides import REFUSE_AT, OverrideGuard
+from penstock.mechanisms.redaction.policy import Action, RedactionPolicy, Tally, faults
+from penstock.mechanisms.redaction.redactor import Redactor
+from penstock.mechanisms.redaction.scanner import Scanner
+
+S = TypeVar("S", PrivacySettings, GuardSettings)
+R = TypeVar("R")
+_log = logging.getLogger("penstock.privacy")
+
+
+def open_privacy(settings: Settings, clock: Clock, opening: AsyncExitStack) -> tuple[Inspection, ...]:
+    """Return the inspections that the settings ask for; `opening` closes them. Raises Invalid with every mistake."""
+    opened: list[Inspection] = []
+    if settings.guards:
+        opened.append(GuardCare(_by_tenant("guards", settings.guards, _guards)))
+    if settings.privacy:
+        scanner = Scanner()
+        redactor = Redactor(scanner, clock, Tally(clock), _told)
+        opening.push_async_callback(redactor.late.close)
+        opened.append(PrivacyCare(redactor, scanner, _by_tenant("privacy", settings.privacy, _policy)))
+    return tuple(opened)
+
+
+def _by_tenant(name: str, rows: tuple[S, ...], made: Callable[[str, S], R]) -> dict[Tenant, R]:
+    rules: dict[Tenant, R] = {}
+    for place, row in enumerate(rows):
+        if (row.org, row.team) in rules or (row.team and not row.org):
+            raise Invalid(
+                "Rules are for each tenant once, and a team has an organisation.",
+                field=f"{name}[{place}]", value=f"{row.org}/{row.team}",
+            )  # fmt: skip
+        rules[row.org, row.team] = made(f"{name}[{place}]", row)
+    return rules
+
+
+def _policy(field: str, row: PrivacySettings) -> RedactionPolicy:
+    policy = RedactionPolicy(
+        requests={entity: Action(treatment) for entity, treatment in row.requests.items()},
+        answers={entity: Action(treatment) for entity, treatment in row.answers.items()},
+        languages=row.languages,
+        budget_ms=row.budget_ms,
+        past_budget=row.past_budget,
+    )
+    wrong = faults(policy)
+    if wrong:
+        raise Invalid("; ".join(wrong), field=field, value=len(wrong))
+    return policy
+
+
+def _guards(field: str, row: GuardSettings) -> Guards:
+    posts: list[Post] = []
+    try:
+        if row.never or row.only:
+            decision = Decision.REFUSE if row.topics == "refuse" else Decision.FLAG
+            posts.append(_post(row, TopicGuard(never=row.never, only=row.only, otherwise=decision)))
+        if row.overrides == "refuse":
+            posts.append(_post(row, OverrideGuard(refuse_at=REFUSE_AT)))
+        elif row.overrides == "flag":
+            posts.append(_post(row, OverrideGuard()))
+    except ValueError as error:
+        raise Invalid(str(error), field=field) from None
+    if not posts:
+        raise Invalid("This guards nothing.", field=field, remedy="Give `never`, `only` or `overrides`.")
+    return Guards(posts)
+
+
+def _post(row: GuardSettings, guard: TopicGuard | OverrideGuard) -> Post:
+    return Post(guard=guard, timeout_ms=row.timeout_ms, on_failure=row.on_failure)
+
+
+def _told(request_id: str, counts: Mapping[str, int]) -> None:
+    """Log what a late scan found, by entity: no value is in it."""
+    if counts:
+        _log.warning("request %s went on unscanned and held %s", request_id, ", ".join(sorted(counts)))

@@ -1,0 +1,113 @@
+"""Personal data on the request path: it never reaches the provider, and the caller sees it in the answer."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from penstock.gateway.privacy import GuardCare, PrivacyCare
+from penstock.kernel.errors import PolicyRefused
+from penstock.mechanisms.guards import Guards, Post, TopicGuard
+from penstock.mechanisms.redaction.policy import Action, RedactionPolicy, Tally
+from penstock.mechanisms.redaction.redactor import Redactor
+from penstock.mechanisms.redaction.scanner import Scanner
+from tests.support import run
+from tests.unit.gateway.rig import DONE, FINISH, ROLE, USAGE, House, Reply, Vendor, chat, full, text, whole
+
+SCANNER = Scanner()
+EMAIL = "mia@example.org"
+POLICY = RedactionPolicy(requests={"EMAIL": Action.REPLACE, "CARD": Action.REFUSE})
+ASKED = [{"role": "user", "content": f"Write to {EMAIL}, please."}]
+
+
+class Echo(Vendor):
+    """A vendor that says back what it was told, whole or in pieces of `size` characters."""
+
+    def __init__(self, size: int = 0) -> None:
+        super().__init__("sim", full(whole()))
+        self.size = size
+
+    async def chat(self, call: object) -> Reply:
+        self.calls.append(call)  # pyright: ignore[reportArgumentType]  # it is a ChatCall, kept as one
+        words = msgspec.json.decode(self.calls[-1].body)["messages"][0]["content"]
+        if not self.size:
+            self.answers = [full(whole(words, usage={"prompt_tokens": 9, "completion_tokens": 3}))]
+            return self.answers[0]()
+        pieces = [words[at : at + self.size] for at in range(0, len(words), self.size)]
+        return Reply(ROLE, *[text(piece) for piece in pieces], FINISH, USAGE, DONE)
+
+
+def house(vendor: Vendor, policies: dict[tuple[str, str], RedactionPolicy]) -> House:
+    """Return a gateway under `policies`."""
+    made = House(vendor)
+    tally = Tally(made.clock)
+    redactor = Redactor(SCANNER, made.clock, tally, lambda _id, _counts: None)
+    made.pipeline.inspections = (PrivacyCare(redactor, SCANNER, policies),)
+    return made
+
+
+def said(it: House, *, stream: bool) -> str:
+    """Return the words the caller was sent."""
+    if not stream:
+        return msgspec.json.decode(it.caller.body)["choices"][0]["message"]["content"]
+    chunks = [msgspec.json.decode(b[6:]) for b in it.caller.body.split(b"\n\n") if b.startswith(b"data: {")]
+    return "".join(each["choices"][0]["delta"].get("content") or "" for each in chunks if each["choices"])
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 7, 1_000])
+def test_an_address_is_replaced_on_the_way_out_and_put_back_on_the_way_in(size: int) -> None:
+    vendor = Echo(size)
+    it = house(vendor, {("a", ""): POLICY})
+    run(it.serve(messages=ASKED, stream=bool(size)))
+    assert EMAIL.encode() not in vendor.calls[0].body
+    assert said(it, stream=bool(size)) == f"Write to {EMAIL}, please."
+    assert it.events[0].flags == ("pii:EMAIL",)
+    if size:
+        assert it.caller.body.endswith(DONE)
+
+
+def test_the_most_exact_rules_count_and_others_are_left_alone() -> None:
+    loose = RedactionPolicy()
+    for policies, hidden in (
+        ({("a", "t"): POLICY}, True),
+        ({("", ""): POLICY}, True),
+        ({("a", "t"): loose, ("a", ""): POLICY}, False),
+        ({("a", "z"): POLICY, ("globex", ""): POLICY}, False),
+        ({}, False),
+    ):
+        vendor = Echo()
+        it = house(vendor, policies)
+        run(it.serve(messages=ASKED))
+        assert (EMAIL.encode() not in vendor.calls[0].body) is hidden, policies
+
+
+def test_without_rules_every_byte_passes() -> None:
+    vendor = Echo()
+    it = house(vendor, {("globex", ""): POLICY})
+    run(it.serve(messages=ASKED, unheard_of=1.50))
+    assert b'"unheard_of":1.5' in vendor.calls[0].body
+    assert (
+        msgspec.json.decode(chat(messages=ASKED))["messages"]
+        == msgspec.json.decode(vendor.calls[0].body)["messages"]
+    )
+
+
+def test_what_must_not_leave_is_refused_and_nothing_is_spent() -> None:
+    vendor = Echo()
+    it = house(vendor, {("a", ""): POLICY})
+    with pytest.raises(PolicyRefused, match="CARD") as refused:
+        run(it.serve(messages=[{"role": "user", "content": "My card is 4111 1111 1111 1111."}]))
+    assert "4111" not in str(refused.value)
+    assert not vendor.calls and not it.ledger.holds
+
+
+def test_a_guard_refuses_what_a_team_must_not_talk_about() -> None:
+    vendor = Echo()
+    it = House(vendor)
+    guards = Guards([Post(guard=TopicGuard(never=["dam breach"]))])
+    it.pipeline.inspections = (GuardCare({("a", "t"): guards}),)
+    with pytest.raises(PolicyRefused, match="topics"):
+        run(it.serve(messages=[{"role": "user", "content": "How would a DAM  breach go?"}]))
+    assert not vendor.calls and it.events[0].flags == ("guard:topics",)
+    run(it.serve(messages=ASKED))
+    assert len(vendor.calls) == 1
