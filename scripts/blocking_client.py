@@ -1,6 +1,6 @@
 """Writes the client without `async` from the async one: `python -m scripts.blocking_client`.
 
-    sdk/streams.py, sdk/nouns/*.py ──► classes, signatures, docstrings ──► sdk/blocking_nouns.py
+    sdk/streams.py, sdk/nouns/*.py ──► classes, signatures, docstrings ──► sdk/blocking_nouns.py, blocking_streamed.py
     sdk/client.py                  ──►                                 ──► sdk/blocking.py
 
 Promises: every public method and property of the client is there under its own name, with its own parameters, types
@@ -21,6 +21,8 @@ SDK = ROOT / "src" / "penstock" / "sdk"
 LINE_CHARS = 110
 RUNTIME = "penstock.sdk.background"
 NOUNS = "penstock.sdk.blocking_nouns"
+STREAMED = "penstock.sdk.blocking_streamed"
+"""The nouns that have streams, and those."""
 STREAMS = ("Live", "ChatStream")
 
 Method = ast.FunctionDef | ast.AsyncFunctionDef
@@ -40,7 +42,7 @@ from __future__ import annotations
 
 '''
 
-NOUNS_HEAD = '''"""The nouns and streams of the client without `async`; see `sdk/blocking.py`.
+NOUNS_HEAD = '''"""{what} of the client without `async`; see `sdk/blocking.py`.
 
 Promises: those of `sdk/nouns` and of `sdk/background.py`.
 Written by scripts/blocking_client.py: change the async client, then run that.
@@ -132,12 +134,12 @@ class Writer:
     def __init__(self) -> None:
         """Start with nothing."""
         self.parts: list[str] = []
-        self.imports: set[tuple[str, str]] = {(RUNTIME, "Background")}
+        self.imports: set[tuple[str, str]] = set()
 
     def stream(self, module: Module, node: ast.ClassDef) -> None:
         """Write a stream: its properties; the rest is `BlockingStream`'s."""
         (base,) = node.bases
-        self.imports |= {(RUNTIME, "BlockingStream"), (module.name, node.name)}
+        self.imports |= {(RUNTIME, "Background"), (RUNTIME, "BlockingStream"), (module.name, node.name)}
         of = module.text(base).partition("[")[2].removesuffix("]")
         mine = f"{node.name}[{of}]" if of == "T" else node.name
         if of == "T":
@@ -169,11 +171,13 @@ class Writer:
             lines += ["", *self._method(module, method, "self._calls", "self._run")]
         self.parts.append("\n".join(lines))
 
-    def client(self, module: Module) -> None:
-        """Write the client itself."""
+    def client(self, module: Module, streamed: set[str]) -> None:
+        """Write the client itself; `streamed` are the nouns with streams."""
         node = module.classes["Client"]
-        self.imports |= {("typing", "Self"), (module.name, "Client")}
-        self.imports |= {(NOUNS, f"Blocking{noun}") for _, noun in attributes(node)}
+        self.imports |= {("typing", "Self"), (RUNTIME, "Background"), (module.name, "Client")}
+        self.imports |= {
+            (STREAMED if noun in streamed else NOUNS, f"Blocking{noun}") for _, noun in attributes(node)
+        }
         public = {method.name: method for method in methods(node)}
         words = {name: module.doc(public[name]) for name in ("close", "under")}
         nouns = "".join(
@@ -342,21 +346,28 @@ def imports(names: Iterable[tuple[str, str]]) -> list[str]:
 
 def files() -> dict[Path, str]:
     """Return the files that the client without `async` is made of."""
-    nouns, whole = Writer(), Writer()
+    nouns, streams, whole = Writer(), Writer(), Writer()
     client = Module(SDK / "client.py")
     modules = [Module(path) for path in sorted((SDK / "nouns").glob("[!_]*.py"))]
     for module in [Module(SDK / "streams.py"), *modules]:
         for name in STREAMS:
             if name in module.classes:
-                nouns.stream(module, module.classes[name])
+                streams.stream(module, module.classes[name])
     held = {noun for _, noun in attributes(client.classes["Client"])}
+    streamed: set[str] = set()
     for module in modules:
         for name, node in module.classes.items():
-            if name in held:
+            if name not in held:
+                continue
+            if any(isinstance(method, ast.FunctionDef) for method in methods(node)):
+                streamed.add(name)
+                streams.noun(module, node)
+            else:
                 nouns.noun(module, node)
-    whole.client(client)
+    whole.client(client, streamed)
     return {
-        SDK / "blocking_nouns.py": nouns.written(NOUNS_HEAD),
+        SDK / "blocking_nouns.py": nouns.written(NOUNS_HEAD.format(what="The nouns")),
+        SDK / "blocking_streamed.py": streams.written(NOUNS_HEAD.format(what="The streams and their nouns")),
         SDK / "blocking.py": whole.written(CLIENT_HEAD),
     }
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, cast
 import apsw
 
 from penstock.adapters.ledger.journal import ACCOUNT, HOLD, SETTLE, decode_group
+from penstock.ports.ledger import Attempt
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Settlement:
     outcome: str
     amount_nanos: int
     estimated: bool
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(slots=True)
@@ -69,6 +71,7 @@ class Books:
 
     def _settle(self, entry: list[Any]) -> None:
         operation = self.operations.setdefault(entry[1], Operation(entry[1]))
-        operation.settlements.append(Settlement(entry[2], entry[3], entry[6]))
+        attempts = tuple(Attempt(*row) for row in entry[7])
+        operation.settlements.append(Settlement(entry[2], entry[3], entry[6], attempts))
 
     _READERS: ClassVar[dict[int, Callable[..., None]]] = {ACCOUNT: _account, HOLD: _hold, SETTLE: _settle}

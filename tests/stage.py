@@ -24,8 +24,10 @@ from penstock.kernel.settings import (
     AdmissionSettings,
     AuditSettings,
     AuthSettings,
+    BatchSettings,
     OtelSettings,
     PriceSettings,
+    PrivacySettings,
     ProviderSettings,
     ResilienceSettings,
     RouteSettings,
@@ -34,6 +36,7 @@ from penstock.kernel.settings import (
     StoreSettings,
     TraceSettings,
 )
+from penstock.kernel.settings_cache import CacheSettings
 from penstock.mechanisms.tenancy import KeyDoc
 from penstock.simulator.server import RunningSimulator, SimulatorOptions, run_simulator
 from penstock.simulator.truth import TruthRow
@@ -124,6 +127,7 @@ def settings(
     models: tuple[str, ...] = MODELS,
     others: Callable[[str], tuple[ProviderSettings, ...]] = lambda _url: (),
     routes: tuple[RouteSettings, ...] = (),
+    privacy: tuple[PrivacySettings, ...] = (),
     **sections: Mapping[str, Any],
 ) -> Settings:
     """Return settings of a platform over one provider at the simulator's prices; `sections` override fields, `others`
@@ -144,10 +148,13 @@ def settings(
         store=StoreSettings(**{"data": str(folder), **sections.get("store", {})}),
         admission=AdmissionSettings(**sections.get("admission", {})),
         resilience=ResilienceSettings(**sections.get("resilience", {})),
+        batches=BatchSettings(**sections.get("batches", {})),
         audit=AuditSettings(**sections.get("audit", {})),
         traces=TraceSettings(**sections.get("traces", {})),
         auth=AuthSettings(**sections.get("auth", {})),
         otel=OtelSettings(**sections.get("otel", {})),
+        cache=CacheSettings(**sections.get("cache", {})),
+        privacy=privacy,
         providers=(provider, *others(upstream)),
         routes=routes,
         prices=(price,),
@@ -163,12 +170,15 @@ async def stage(
     sock: socket.socket | None = None,
     others: Callable[[str], tuple[ProviderSettings, ...]] = lambda _url: (),
     routes: tuple[RouteSettings, ...] = (),
+    privacy: tuple[PrivacySettings, ...] = (),
     **sections: Mapping[str, Any],
 ) -> AsyncIterator[Stage]:
     """Put the stage up; `sections` are fields of the settings by section, `provider` among them; see `settings`."""
     provider = await run_simulator(simulator)
     try:
-        set_up = settings(folder / "data", provider.url, others=others, routes=routes, **sections)
+        set_up = settings(
+            folder / "data", provider.url, others=others, routes=routes, privacy=privacy, **sections
+        )
         platform = await start(set_up, {}, sock=sock)
         try:
             yield Stage(provider, platform)

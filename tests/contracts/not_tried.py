@@ -21,6 +21,7 @@ from penstock.contracts import (
     spans,
     state,
     stream,
+    tables,
     traces,
 )
 from penstock.contracts.case import Case, Contract, NotTried
@@ -28,6 +29,7 @@ from penstock.contracts.case import Case, Contract, NotTried
 ADAPTERS: Final[dict[str, tuple[Contract, ...]]] = {
     "blobs/embedded": (blobs.CASES,),
     "cache/embedded": (cache.CASES,),
+    "cache/redis": (cache.CASES,),
     "ledger/sqlite": (ledger.CASES,),
     "ledger/postgres": (ledger.CASES,),
     "providers/openai": (providers.CASES, providers.FAULTS),
@@ -44,6 +46,7 @@ ADAPTERS: Final[dict[str, tuple[Contract, ...]]] = {
     "state/embedded": (state.CASES,),
     "state/redis": (state.CASES,),
     "stream/embedded": (stream.CASES,),
+    "tables/duckdb": (tables.CASES,),
     "traces/sqlite": (traces.CASES,),
     "traces/postgres": (traces.CASES,),
 }
@@ -52,6 +55,12 @@ ADAPTERS: Final[dict[str, tuple[Contract, ...]]] = {
 NOT_TRIED: Final[dict[tuple[str, str], str]] = {
     # In one process a signal is handed over by a call: there is no line that could lose it.
     ("signals/embedded", "a_lost_message_is_only_late"): signals.LOSE,
+    # What a Redis holds is bounded by its own maxmemory; tests/contracts/test_cache.py has one evict on a small one.
+    ("cache/redis", "the_least_recently_used_go_first"): "know what the cache is bound to",
+    ("cache/redis", "what_is_put_anew_does_not_add_up"): "know what the cache is bound to",
+    # A process that ends takes nothing of it along, and leaves no file to damage.
+    ("cache/redis", "what_survives_a_restart_is_whole"): cache.RESTART,
+    ("cache/redis", "a_crash_brings_nothing_back"): cache.RESTART,
     # A script has no vendor that sends ahead of its reader: each piece is made when it is asked for.
     ("providers/scripted", "an_answer_nobody_reads_does_not_pile_up"): "measure what waits unread",
 }

@@ -1,4 +1,4 @@
-"""The suite finds bugs: nine are seeded into the embedded blobs, one at a time, and every one is caught."""
+"""The suite finds bugs: ten are seeded into the embedded blobs, one at a time, and every one is caught."""
 
 from __future__ import annotations
 
@@ -114,6 +114,20 @@ def names_without_sparing(patch):
     patch.setattr(FileBlobs, "_write", slow)
 
 
+def ends_what_a_name_begins(patch):
+    """Ending a name ends every name that begins with it."""
+
+    def greedy(blobs, tenant, name):
+        place = blobs._folder / embedded._tenant_folder(tenant) / "names"
+        ended = [path for other, path in embedded._names_below(place) if other.startswith(name)]
+        embedded._name_path(name)
+        for path in ended:
+            path.unlink()
+        return bool(ended)
+
+    patch.setattr(FileBlobs, "_unname", greedy)
+
+
 SEEDED = [
     writes_in_place,
     trusts_the_disk,
@@ -124,6 +138,7 @@ SEEDED = [
     expires_what_is_named,
     expires_what_was_put_again,
     names_without_sparing,
+    ends_what_a_name_begins,
 ]
 
 

@@ -1,4 +1,5 @@
-"""The pages made of evidence: docs/reliability.md, docs/sight.md, docs/benchmarks.md and the charts they show.
+"""The pages made of evidence: docs/reliability.md, docs/sight.md, docs/gateway.md, docs/benchmarks.md and
+the charts they show.
 
 Promise: `pages` is a pure function of the records, so `make docs` twice changes nothing and a test can tell a page that
 was edited by hand. A record made from a tree with uncommitted changes says so.
@@ -27,13 +28,18 @@ SIGHT = """# People and sight: what was promised, what was seen
 Sign-in, roles, the management API and the console, put to the test: a real browser, a real identity provider, every
 route with every role. Run any of them yourself: `make evidence ID=P1`."""
 
+GATEWAY = """# The gateway: what was promised, what was seen
+
+Faults, routing, caching and money on the way through the gateway, put to the test. Run any of them yourself:
+`make evidence ID=G2`."""
+
 SPEED = """# Benchmarks: ours, its peers and the floor
 
 All figures of a table come from one run on one machine; everything Penstock does for a request is switched on. Run it
 yourself on an idle machine: `make bench`, or `make evidence ID=S11` to write it down."""
 
-PAGES = {"reliability.md": RELIABILITY, "sight.md": SIGHT, "benchmarks.md": SPEED}
-SHELVES = {"S": "reliability.md", "P": "sight.md"}
+PAGES = {"reliability.md": RELIABILITY, "sight.md": SIGHT, "gateway.md": GATEWAY, "benchmarks.md": SPEED}
+SHELVES = {"S": "reliability.md", "P": "sight.md", "G": "gateway.md"}
 
 
 def pages(records: Sequence[Record]) -> dict[str, str]:

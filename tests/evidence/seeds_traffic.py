@@ -55,7 +55,7 @@ PROVIDER_SEEDS = (
     Seed(
         "retries are unlimited",
         "retries never exceed a share of recent requests",
-        "mechanisms/resilience.py",
+        "mechanisms/retry_budget.py",
         "        self._balance -= 1\n",
         "",
         RESILIENCE,

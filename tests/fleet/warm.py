@@ -11,4 +11,6 @@ from penstock import adapters
 def import_adapters() -> None:
     """Import all modules below `penstock.adapters`."""
     for module in pkgutil.walk_packages(adapters.__path__, f"{adapters.__name__}."):
-        importlib.import_module(module.name)
+        # Workers run in processes of their own, with drivers of their own.
+        if not module.name.endswith(".worker"):
+            importlib.import_module(module.name)

@@ -157,6 +157,8 @@ def _query(operation: Operation, whose: Somebody) -> dict[str, str]:
         given["level"] = "project"
     if "by" in operation.query:
         given["by"] = "user,feature"
+    if "since" in operation.query:
+        given |= {"since": "2026-11-20", "until": "2026-11-20"}
     if "account" in operation.query:
         given["account"] = f"org:{at.org}/user:{at.user}"
     return given
@@ -215,7 +217,38 @@ async def _oidc_code(world: World, whose: Somebody) -> object:
     return {"code": back["code"], "state": back["state"], "kept": begun["kept"], "redirect_uri": BACK}
 
 
+async def _routing(_: World, __: Somebody) -> object:
+    return {"document": {"routes": []}}
+
+
+async def _to_the_file(_: World, __: Somebody) -> object:
+    return {"to": 0}
+
+
+async def _request_not_made(_: World, whose: Somebody) -> object:
+    return {"model": "local/extractive", "org": whose.place.org, "user": whose.place.user}
+
+
+async def _purge(_: World, whose: Somebody) -> object:
+    return {"org": whose.place.org, "everything": True}
+
+
+async def _audit_query(_: World, whose: Somebody) -> object:
+    return {"org": whose.place.org, "sql": "SELECT count(*) FROM audit"}
+
+
+async def _invoice(_: World, __: Somebody) -> object:
+    return {"vendor": "openai", "form": "csv", "text": "date,model,cost_usd\n2026-11-20,gpt-4o,1.00\n"}
+
+
 _BODIES: dict[str, Body] = {
+    "POST /audit/query": _audit_query,
+    "POST /reconcile": _invoice,
+    "POST /cache/purge": _purge,
+    "POST /routing/check": _routing,
+    "PUT /routing": _routing,
+    "POST /routing/rollback": _to_the_file,
+    "POST /routing/explain": _request_not_made,
     "POST /keys": _key,
     "PATCH /keys/{}": _renaming,
     "POST /keys/{}/rotate": _rotation,

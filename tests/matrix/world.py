@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from penstock.kernel.context import Cap, Rate
-from penstock.kernel.settings import AuthSettings, ServerSettings, Settings, StoreSettings
+from penstock.kernel.settings import (
+    AuthSettings,
+    CacheSettings,
+    LakeSettings,
+    ServerSettings,
+    Settings,
+    StoreSettings,
+)
 from penstock.mechanisms.changes import THE_PLATFORM, Author
 from penstock.mechanisms.persons import Person
 from penstock.mechanisms.roles import Role
@@ -186,6 +193,8 @@ async def open_world(folder: Path, auth: AuthSettings | None = None) -> AsyncIte
         server=ServerSettings(port=0),
         auth=auth or AuthSettings(),
         discover=False,
+        cache=CacheSettings(url="memory:"),
+        lake=LakeSettings(store=True),
     )
     platform = await start(settings, {})
     wire = Wire(f"http://127.0.0.1:{platform.port}")

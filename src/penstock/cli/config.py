@@ -1,4 +1,4 @@
-"""`penstock config`: check the configuration, and show what it comes to."""
+"""`penstock config`: check the configuration, show what it comes to, and its routes as versions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import msgspec
 from cyclopts import App
 
+from penstock.cli.config_routes import rollback, routes
 from penstock.cli.deployment import DEFAULTS, Deployment
 from penstock.cli.output import line, table
 from penstock.wiring import safety
@@ -14,7 +15,11 @@ from penstock.wiring import safety
 Value: TypeAlias = "dict[str, Value] | list[Value] | str | int | float | bool | None"
 """JSON."""
 
-config = App(name="config", help="Check the configuration, and show what it comes to.")
+config = App(
+    name="config", help="Check the configuration; apply, look at and take back versions of its routes."
+)
+config.command(routes)
+config.command(rollback)
 
 
 @config.command

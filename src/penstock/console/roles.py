@@ -53,6 +53,15 @@ WHO_MAY: Final = {
     "read settings": _ADMINS,
     "read status": _ADMINS,
     "read metrics": _ADMINS,
+    "read routes": ("owner",),
+    "change routes": ("owner",),
+    "read the cache of answers": (*_ADMINS, "auditor"),
+    "purge the cache of answers": _ADMINS,
+    "read alerts": (*_ADMINS, "auditor"),
+    "try how alerts are told": _ADMINS,
+    "ask the audit of requests": (*_ADMINS, "auditor"),
+    "read costs of the whole organisation": (*_ADMINS, "auditor"),
+    "compare invoices with what was settled": ("owner",),
     "see and end one's own sessions": _ALL,
 }
 """Each action with the roles of people that have it."""

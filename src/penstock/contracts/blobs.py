@@ -290,3 +290,24 @@ async def a_flipped_byte_is_found(h: Harness[Blobs]) -> None:
         expect(
             await h.port.get(tenant, "n") == value, "the bytes put again are whole again", position=position
         )
+
+
+@CASES.case(8)
+async def an_ended_name_is_gone_and_its_bytes_expire(h: Harness[Blobs]) -> None:
+    """Only that name ends, also for the next life; the bytes stay by their digest until they are old and unnamed."""
+    tenant = h.name("acme")
+    for name in ("a", "a/b", "other"):
+        await h.port.name(tenant, name, b"bytes")
+    expect(await h.port.unname(tenant, "a"), "a name that was there ends")
+    expect(not await h.port.unname(tenant, "a"), "and is none the second time")
+    expect(not await h.port.unname(h.name("other"), "a/b"), "another tenant ends none of ours")
+    port = await h.reopen()
+    await expect_error(NotFound, port.get(tenant, "a"), "an ended name is not found after a restart either")
+    expect(list(await port.list(tenant)) == ["a/b", "other"], "no other name ends")
+    expect(await port.get(tenant, digest_of(b"bytes")) == b"bytes", "the bytes stay by their digest")
+    for name in ("a/b", "other"):
+        await port.unname(tenant, name)
+    await port.expire(tenant, 1e12)
+    await expect_error(NotFound, port.get(tenant, digest_of(b"bytes")), "bytes without a name expire")
+    for name in BAD_NAMES:
+        await expect_error(Invalid, port.unname(tenant, name), f"unname refuses {name[:20]!r}")

@@ -143,14 +143,14 @@ def _vectors(members: Members) -> tuple[bytes, ...]:
     data.sort(key=lambda datum: datum.index)
     if [datum.index for datum in data] != list(range(len(data))):
         raise _malformed("an index is missing or comes twice", "data")
-    vectors = tuple([_packed(datum.embedding) for datum in data])
+    vectors = tuple([packed(datum.embedding) for datum in data])
     if len({len(vector) for vector in vectors}) > 1:
         raise _malformed("the vectors differ in length", "data")
     return vectors
 
 
-def _packed(embedding: str | list[float]) -> bytes:
-    """Return a vector as little-endian float32. Raises `Upstream`."""
+def packed(embedding: str | list[float]) -> bytes:
+    """Return a vector, numbers or base64, as little-endian float32. Raises `Upstream`."""
     try:
         if isinstance(embedding, str):
             vector = binascii.a2b_base64(embedding, strict_mode=True)

@@ -253,13 +253,21 @@ def malformed_calls(calls: list[ToolCall]) -> dict[str, Any]:
     }
 
 
+def _count(told: Raw | None) -> int:
+    """Return a count as a vendor told it; 0 for none, and for what is no number."""
+    try:
+        return 0 if told is None else _WHOLE.decode(told)
+    except msgspec.ValidationError:
+        return 0
+
+
 def usage_member(usage: Usage | None, uncounted: Raw | None) -> dict[str, Any]:
     """Return ``usageMetadata`` with what was not counted."""
     others = {} if uncounted is None else msgspec.json.decode(uncounted, type=dict[str, Raw])
     if usage is None:
         return dict(others)
     tools = others.pop("toolUsePromptTokenCount", None)
-    return {**render_usage(usage, 0 if tools is None else _WHOLE.decode(tools)), **others}
+    return {**render_usage(usage, _count(tools)), **others}
 
 
 def render_created(created_s: int) -> Raw:

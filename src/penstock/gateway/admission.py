@@ -131,6 +131,15 @@ class Admission:
             raise
         return seat
 
+    async def admit_unpaid(self, context: RequestContext, ask: Ask, targets: Sequence[Target]) -> Seat:
+        """Admit a request that no vendor bills: caps and limits of requests hold for it, no tokens are taken and no
+        money is held. Raises Rejected.
+        """
+        self._check_caps(ask, context.principal, targets)
+        seat = Seat(context.request_id, self._plans.of(context.principal), ask.input_tokens, 0, 0)
+        await self._take_limits(seat)
+        return seat
+
     async def top_up(self, seat: Seat, amount_nanos: int) -> bool:
         """Reserve `amount_nanos` more for the same operation; False when the budget has no room."""
         try:

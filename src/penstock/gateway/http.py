@@ -15,7 +15,8 @@ from penstock.gateway.array_stream import ArrayClient
 from penstock.gateway.client import Client
 from penstock.gateway.faces import GEMINI, Face
 from penstock.gateway.idempotency import Idempotency
-from penstock.gateway.pipeline import Inquiry, Pipeline
+from penstock.gateway.line import Line
+from penstock.gateway.pipeline import Inquiry
 from penstock.gateway.story import Story
 from penstock.kernel.clock import Clock
 from penstock.kernel.context import Principal, RequestContext
@@ -33,7 +34,7 @@ class Chats:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        line: Line,
         idempotency: Idempotency,
         clock: Clock,
         *,
@@ -43,7 +44,7 @@ class Chats:
         """Give each request `deadline_s` seconds; `drain_vanished` lets the vendor finish for a client that
         left.
         """
-        self._pipeline = pipeline
+        self.line = line
         self._idempotency = idempotency
         self._clock = clock
         self._deadline_s = deadline_s
@@ -92,9 +93,9 @@ class Chats:
         try:
             if key is None:
                 story = Story(context, self._clock, face.name)
-                await self._pipeline.serve(context, inquiry, client, story)
+                await self.line.serve(context, inquiry, client, story)
             else:
-                await self._idempotency.serve(context, key, inquiry, client, self._pipeline)
+                await self._idempotency.serve(context, key, inquiry, client, self.line)
         except PenstockError as error:
             if not responder.started:
                 responder.send(*face.error_reply(error, context.request_id))

@@ -17,7 +17,8 @@ from contextlib import suppress
 import msgspec
 
 from penstock.gateway.client import Client
-from penstock.gateway.pipeline import Inquiry, Pipeline
+from penstock.gateway.line import Line
+from penstock.gateway.pipeline import Inquiry
 from penstock.gateway.story import Story
 from penstock.kernel.clock import Clock
 from penstock.kernel.context import RequestContext
@@ -140,7 +141,7 @@ class Idempotency:
         """Every row claimed in an earlier hour since 1970 is forgotten."""
 
     async def serve(
-        self, context: RequestContext, key: bytes, inquiry: Inquiry, client: Client, pipeline: Pipeline
+        self, context: RequestContext, key: bytes, inquiry: Inquiry, client: Client, line: Line
     ) -> None:
         """Serve the request once, or replay what was answered. Raises IdempotencyConflict."""
         if not 1 <= len(key) <= KEY_BYTES_MAX:
@@ -162,7 +163,7 @@ class Idempotency:
             return
         recorder, story = Recorder(client), Story(context, self._clock, inquiry.face.name)
         try:
-            await pipeline.serve(context, inquiry, recorder, story)
+            await line.serve(context, inquiry, recorder, story)
         except (PenstockError, asyncio.CancelledError) as error:
             if not story.attempts:  # nothing was spent: the caller may mend its request and use the key again
                 await self._put(row_id, None)

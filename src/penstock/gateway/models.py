@@ -1,6 +1,6 @@
 """The models a key may use, listed and one by one, in the words of whoever asks.
 
-    GET /v1/models[/{model}]       OpenAI's; Anthropic's with `anthropic-version`, Google's with `x-goog-api-key`
+    GET /v1/models[/{model}]       OpenAI's; Anthropic's where `anthropic-version` is sent, Google's with its key header
     GET /v1beta/models[/{model}]   Google's
 
 Promises: a model is told exactly when the key may use it and the table serves it; one that the key may not use does not

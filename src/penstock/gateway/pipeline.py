@@ -15,22 +15,24 @@ the client or the vendor, one place (the `finally` below) settles; a refusal cos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from penstock.dialects.codec import Codec
 from penstock.gateway.admission import Admission
 from penstock.gateway.ask import asked
+from penstock.gateway.cached_answers import CachedAnswers
 from penstock.gateway.calling import Calling
+from penstock.gateway.choosing import Choice
 from penstock.gateway.client import Client
 from penstock.gateway.faces import Face
 from penstock.gateway.metering import Meter
 from penstock.gateway.relay import Relay
-from penstock.gateway.routing import RouteTable, Target
+from penstock.gateway.route_ask import route_ask
+from penstock.gateway.routing import RouteTable
 from penstock.gateway.story import Story
+from penstock.gateway.targets import Target
 from penstock.gateway.turn import Turn
-from penstock.gateway.wording import Wording
-from penstock.kernel.clock import Clock
+from penstock.gateway.wording import Wording, Wordings
 from penstock.kernel.context import RequestContext
 from penstock.mechanisms.audit import AuditPipe
 from penstock.mechanisms.tenancy import Tenancy
@@ -68,12 +70,12 @@ class Pipeline:
         ledger: SettlesInBackground,
         relay: Relay,
         audit: AuditPipe,
-        codecs: Mapping[str, Codec],
-        clock: Clock,
+        wordings: Wordings,
         inspections: tuple[Inspection, ...] = (),
+        answers: CachedAnswers | None = None,
     ) -> None:
-        """`routes()` returns the table in force now; `codecs` are the providers' dialects by name; `inspections` look
-        into every request, in order.
+        """`routes()` returns the table in force now; `inspections` look into every request, in
+        order; `answers` keeps answers, None keeps none.
         """
         self._routes = routes
         self._tenancy = tenancy
@@ -82,10 +84,10 @@ class Pipeline:
         self._ledger = ledger
         self._relay = relay
         self._audit = audit
-        self._codecs = codecs
-        self._clock = clock
+        self._wordings = wordings
         self._draws = 0
         self.inspections = inspections
+        self._answers = answers
 
     async def serve(self, context: RequestContext, inquiry: Inquiry, client: Client, story: Story) -> None:
         """Serve one chat request. Raises PenstockError if nothing has left yet; afterwards errors go in-band."""
@@ -101,15 +103,12 @@ class Pipeline:
         face = inquiry.face
         envelope = story.asked(face.open(inquiry.body, inquiry.path))
         self._draws += 1
-        table = self._routes()
-        targets = table.find(envelope.model).order(self._draws)
-        if envelope.service_tier:
-            targets = table.in_service(targets, envelope.service_tier)
-        wording = Wording(face, envelope, self._codecs, context.request_id, self._clock)
-        targets = wording.sayable(targets)
-        story.routed()
+        wording = self._wordings.of(face, envelope, context.request_id)
         if envelope.user:
             context.principal = await self._tenancy.acting_for(context.principal, envelope.user)
+        choice = self._choose(context, wording)
+        targets = wording.sayable(choice.targets)
+        story.routed()
         for each in self.inspections:
             await each.inspect(context, wording, targets, story)
         ask = asked(wording.envelope, targets)
@@ -117,10 +116,34 @@ class Pipeline:
         story.admitted()
         meter = Meter(self._ledger, self._admission, seat, ask)
         turn = Turn(context, client, wording=wording, ask=ask, meter=meter, story=story)
+        turn.larger, turn.cascade = choice.larger, choice.cascade
         try:
-            target, answer = await self._calling.answer(turn, targets)
-            await self._relay.answer(turn, target, answer)
+            if self._answers is None:
+                await self._fetch(turn, targets)
+            else:
+                await self._answers.answer(turn, targets, self._fetch)
         finally:
             meter.settle()
             story.settled(meter)
             await meter.release()
+
+    def _choose(self, context: RequestContext, wording: Wording) -> Choice:
+        """Return the targets of a request, and what else its route says of it."""
+        envelope, table = wording.envelope, self._routes()
+        route = table.find(envelope.model)
+        if route.rules is None:  # the usual route
+            choice = Choice(route.order(self._draws))
+        else:
+            choice = route.choose(route_ask(context, wording, self._draws))
+        if envelope.service_tier:
+            choice = choice._replace(targets=table.in_service(choice.targets, envelope.service_tier))
+        return choice
+
+    async def _fetch(self, turn: Turn, targets: tuple[Target, ...]) -> Target:
+        """Have a provider answer and pass the answer on; returns whose it is."""
+        target, answer = await self._calling.answer(turn, targets)
+        try:
+            await self._relay.answer(turn, target, answer)
+        finally:
+            self._calling.ended(target)
+        return target

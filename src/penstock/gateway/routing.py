@@ -1,59 +1,42 @@
-"""Which back end answers a model name. Pure: a table and a draw go in, an ordered tuple of targets comes out.
+"""Which back end answers a model name. Pure: a table and a request go in, an ordered tuple of targets comes out.
 
 Promises: the table is built whole or not at all, with every mistake listed at once; a target without a price (and not
-declared free) never enters it; the order depends only on the route, the draw and nothing else, so a choice can be
-explained and repeated; the same table serves `/v1/models`.
+declared free) never enters it; the order depends only on the route, the request and the load it is shown, so a choice
+can be explained and repeated (`gateway/choosing`); the same table serves `/v1/models`.
 """
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 
-from penstock.kernel.errors import Invalid, NotFound, PenstockError
-from penstock.kernel.money import Price
-from penstock.kernel.settings import RouteSettings, TargetSettings
+from penstock.gateway.choosing import Choice, RouteAsk, Rules, choose
+from penstock.gateway.load import Idle, Load
+from penstock.gateway.route_rules import RouteBuilder
+from penstock.gateway.targets import Endpoint, Target
+from penstock.kernel.errors import Invalid, NotFound
+from penstock.kernel.settings_routes import ResidencySettings, RouteSettings, TargetSettings
 from penstock.mechanisms.prices import STANDARD_SERVICES, PriceBook
-from penstock.ports.providers import CallTimers, ChatProvider
 
-DAY_S = 86_400
-_UNFIT_FOR_HEADERS = re.compile(r"[^ -~]")
+__all__ = ["Choice", "Endpoint", "Route", "RouteAsk", "RouteTable", "Target"]
 
-
-class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """One back end of a route, with today's price pinned."""
-
-    provider: ChatProvider
-    model: str
-    price: Price
-    weight: int
-    timers: CallTimers
-    label: str
-    limit_name: str
-    """The member this provider reads its answer limit from."""
-    headers: bytes
-    """Reply headers that say why the request went here, rendered once."""
-
-    def within(self, left_s: float) -> CallTimers:
-        """Return the timers of a call that must end in `left_s` seconds, rounded up to a whole one."""
-        timers = self.timers
-        if timers.total_s <= left_s:
-            return timers
-        whole_s = max(math.ceil(left_s), 1)
-        return timers if timers.total_s <= whole_s else msgspec.structs.replace(timers, total_s=whole_s)
+DAY_S: Final = 86_400
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """A public model name. `orders[i]` is the order of targets when target i wins the draw."""
+    """A public model name. `orders[i]` is the order of targets when target i wins the draw; `rules` is None for a route
+    that looks at weights alone.
+    """
 
     model: str
     targets: tuple[Target, ...]
     total_weight: int
     orders: tuple[tuple[Target, ...], ...]
+    rules: Rules | None = None
+    load: Load = Idle()
 
     def order(self, draw: int) -> tuple[Target, ...]:
         """Return the targets in the order to try; `draw` is any non-negative integer (a request's own number)."""
@@ -66,37 +49,43 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
                 return self.orders[index]
         return self.targets
 
-
-class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider as routing sees it: who calls it, which models it serves, how long it may take."""
-
-    provider: ChatProvider
-    models: tuple[str, ...]
-    timers: CallTimers = CallTimers()
+    def choose(self, ask: RouteAsk) -> Choice:
+        """Return the targets to try and why, by every rule of the route. Raises Forbidden when nobody may answer."""
+        if self.rules is None:
+            return Choice(self.order(ask.draw))
+        return choose(self.model, self.targets, self.rules, ask, self.load)
 
 
 class RouteTable:
     """Every public model name. Rebuilt when prices change day; replaced whole when the configuration changes."""
 
     def __init__(
-        self, endpoints: Mapping[str, Endpoint], routes: Sequence[RouteSettings], prices: PriceBook, day: int
+        self,
+        endpoints: Mapping[str, Endpoint],
+        routes: Sequence[RouteSettings],
+        prices: PriceBook,
+        day: int,
+        *,
+        residency: Sequence[ResidencySettings] = (),
+        load: Load | None = None,
     ) -> None:
         """Build the table for the UTC `day` (days since 1970); raises Invalid listing every mistake."""
-        self._endpoints = endpoints
         self._prices = prices
         self._at = datetime.fromtimestamp(day * DAY_S, UTC).date()
+        self._builder = RouteBuilder(endpoints, routes, prices, self._at, residency)
+        self._load = load or Idle()
         self.day = day
         self.unpriced: dict[str, str] = {}
-        mistakes: list[str] = []
         self._routes: dict[str, Route] = {}
+        mistakes = list(self._builder.mistakes)
         for settings in routes:
-            try:
-                self._add(settings.model, settings.targets)
-            except PenstockError as error:
-                mistakes.append(str(error))
+            self._add(settings, mistakes)
         if mistakes:
             raise Invalid(
-                "The routes cannot be used: " + "; ".join(mistakes), field="routes", value=len(mistakes)
+                "The routes cannot be used: " + "; ".join(mistakes),
+                code="invalid_routes",
+                field="routes",
+                value=len(mistakes),
             )
         for name, endpoint in endpoints.items():
             for model in endpoint.models:
@@ -151,43 +140,29 @@ class RouteTable:
         qualified = f"{provider}/{model}" if not model.startswith(f"{provider}/") else model
         target = (TargetSettings(provider=provider, model=model),)
         for public in dict.fromkeys((model, qualified)):
-            if public in self._routes:
-                continue
-            try:
-                self._add(public, target)
-            except PenstockError as error:
-                self.unpriced[public] = str(error)
+            if public not in self._routes:
+                mistakes: list[str] = []
+                self._add(RouteSettings(model=public, targets=target), mistakes)
+                if mistakes:
+                    self.unpriced[public] = mistakes[0]
 
-    def _add(self, model: str, settings: Sequence[TargetSettings]) -> None:
+    def _add(self, settings: RouteSettings, mistakes: list[str]) -> None:
+        """Add a route, or what is wrong with it."""
+        model = settings.model
+        before = len(mistakes)
         if model in self._routes:
-            raise Invalid("A route is defined twice.", field="routes.model", value=model)
-        targets = tuple(self._target(model, each) for each in settings)
+            mistakes.append(f"routes[{model}]: a route is defined twice")
+        targets, rules = self._builder.route(settings, mistakes)
         weights = sum(target.weight for target in targets)
-        if not weights:
-            raise Invalid(
-                "A route has no target with a weight.", field="routes.targets.weight", value=model, limit=1
+        if targets and not weights:
+            mistakes.append(f"routes[{model}].targets: expected at least one target with a weight")
+        if len(mistakes) == before:
+            orders = tuple((first, *(t for t in targets if t is not first)) for first in targets)
+            self._routes[model] = Route(
+                model=model,
+                targets=targets,
+                total_weight=weights,
+                orders=orders,
+                rules=rules,
+                load=self._load,
             )
-        orders = tuple((first, *(t for t in targets if t is not first)) for first in targets)
-        self._routes[model] = Route(model=model, targets=targets, total_weight=weights, orders=orders)
-
-    def _target(self, model: str, settings: TargetSettings) -> Target:
-        endpoint = self._endpoints.get(settings.provider)
-        if endpoint is None:
-            raise Invalid(
-                "A route names an unknown provider.",
-                field=f"routes[{model}].targets.provider",
-                value=settings.provider,
-                remedy=f"Defined: {', '.join(self._endpoints) or 'none'}.",
-            )
-        provider = endpoint.provider
-        label = f"{settings.provider}/{settings.model}"
-        return Target(
-            provider=provider,
-            model=settings.model,
-            weight=settings.weight,
-            timers=endpoint.timers,
-            label=label,
-            limit_name=provider.limit_name,
-            price=self._prices.require(provider.vendor, settings.model, self._at),
-            headers=b"x-penstock-route: %b\r\n" % _UNFIT_FOR_HEADERS.sub("?", label).encode(),
-        )

@@ -14,6 +14,7 @@ from penstock.kernel.clock import Clock
 from penstock.kernel.context import RequestContext
 from penstock.kernel.errors import PenstockError
 from penstock.kernel.events import Call, RequestEvent
+from penstock.mechanisms.prompt_marks import saved_nanos
 from penstock.ports.providers import ProviderFailure
 
 NS_PER_MS = 1_000_000
@@ -25,7 +26,7 @@ class Story:
     byte.
     """
 
-    __slots__ = ("_admitted_s", "_began", "_clock", "_context", "_ended_s", "_envelope", "_error", "_face",
+    __slots__ = ("_admitted_s", "_began", "_cache", "_clock", "_context", "_ended_s", "_envelope", "_error", "_face",
                  "_finish", "_first_s", "_flags", "_meter", "_routed_s", "_status", "_target",
                  "_tool_calls")  # fmt: skip
 
@@ -45,6 +46,7 @@ class Story:
         self._status = 200
         self._error = ""
         self._flags: tuple[str, ...] = ()
+        self._cache = ("", 0)
 
     def asked(self, envelope: Envelope) -> Envelope:
         """Note what was asked; returns it."""
@@ -63,9 +65,17 @@ class Story:
         """Note what somebody who looked into the request wants known of it."""
         self._flags += flags
 
+    def cached(self, how: str, saved_nanos: int) -> None:
+        """Note that the answer was a kept one ("exact", "stale"), and what it had cost when it was fresh."""
+        self._cache = (how, saved_nanos)
+
     def calling(self, target: Target) -> None:
         """Note that a call to a back end begins."""
         self._began.append((target, self._clock.monotonic_s()))
+
+    def waited_ms(self) -> float:
+        """Return the milliseconds since the call under way began."""
+        return (self._clock.monotonic_s() - self._began[-1][1]) * MS_PER_S
 
     def called(self) -> None:
         """Note that the call under way has ended without an answer, and another may follow."""
@@ -141,7 +151,7 @@ class Story:
             model=envelope.model if envelope else "",
             provider=target.provider.name if target else "",
             model_used=target.model if target else "",
-            route=target.label if target else "",
+            route=target.route if target else "",
             price_version=target.price.version if target else "",
             status=self._status,
             error=self._error,
@@ -158,6 +168,8 @@ class Story:
             attempts=self.attempts,
             tools_called=self._tool_calls,
             flags=self._flags,
+            cache=self._cache[0],
+            saved_nanos=self._cache[1] + (saved_nanos(target.price, usage) if usage and target else 0),
             calls=self._calls(meter, from_ms) if meter else (),
             trace_id=context.trace_id,
             parent_span=context.parent_span,

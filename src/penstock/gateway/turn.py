@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from penstock.gateway.ask import Ask
 from penstock.gateway.client import Client
+from penstock.gateway.complexity import Cascade
 from penstock.gateway.metering import Meter
 from penstock.gateway.story import Story
+from penstock.gateway.targets import Target
 from penstock.gateway.wording import Wording
 from penstock.kernel.context import RequestContext
 
 
 class Turn:
-    """An admitted request. `meter` holds its seat; `story` is told what happens to it."""
+    """An admitted request. `meter` holds its seat; `story` is told what happens to it. A route that asks a small model
+    first has `cascade`, which judges its answer, and `larger`, whom to ask then.
+    """
 
-    __slots__ = ("ask", "client", "context", "meter", "story", "wording")
+    __slots__ = ("ask", "cascade", "client", "context", "larger", "meter", "story", "wording")
 
     def __init__(
         self,
@@ -32,3 +36,5 @@ class Turn:
         self.ask = ask
         self.meter = meter
         self.story = story
+        self.cascade: Cascade | None = None
+        self.larger: tuple[Target, ...] = ()

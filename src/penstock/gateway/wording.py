@@ -100,7 +100,7 @@ class Wording:
     """What one request says, to whom, and how its answers come back."""
 
     __slots__ = ("_clock", "_codecs", "_request", "_request_id", "check", "envelope", "face", "filters",
-                 "left_out", "replays")  # fmt: skip
+                 "left_out", "notes", "replays")  # fmt: skip
 
     def __init__(
         self, face: Face, envelope: Envelope, codecs: Mapping[str, Codec], request_id: str, clock: Clock
@@ -114,6 +114,8 @@ class Wording:
         """Judges a whole answer before it leaves."""
         self.replays = False
         """Whether a whole answer goes to its caller as a stream."""
+        self.notes = b""
+        """Header lines about what was done to the request."""
         self.left_out: tuple[str, ...] = ()
         """What the provider called last was not told."""
         self._codecs = codecs
@@ -185,9 +187,10 @@ class Wording:
     def headers(self) -> bytes:
         """Return the header line that names what the provider was not told; b"" when it was told everything."""
         if not self.left_out:
-            return b""
+            return self.notes
         return (
-            b"x-penstock-left-out: %b\r\n"
+            self.notes
+            + b"x-penstock-left-out: %b\r\n"
             % ", ".join(self.left_out).encode("ascii", "replace")[:LEFT_OUT_CHARS_MAX]
         )
 
@@ -199,3 +202,18 @@ class Wording:
             return self.face.codec.render_reply(reply)
 
         return translated
+
+
+class Wordings:
+    """Words requests. One per process."""
+
+    __slots__ = ("_clock", "_codecs")
+
+    def __init__(self, codecs: Mapping[str, Codec], clock: Clock) -> None:
+        """`codecs` are the providers' dialects by name."""
+        self._codecs = codecs
+        self._clock = clock
+
+    def of(self, face: Face, envelope: Envelope, request_id: str) -> Wording:
+        """Return the wording of a request that `face` opened."""
+        return Wording(face, envelope, self._codecs, request_id, self._clock)

@@ -55,8 +55,8 @@ def tables_of(path: str, value: object, kind: object, mistakes: list[str]) -> ob
             items.append(table_of(f"{path}[{index}]", cast("dict[str, object]", table), item_kind, mistakes))
         else:
             mistakes.append(f"{path}[{index}]: expected a table")
-    if not items and path.endswith(".targets"):
-        mistakes.append(f"{path}: expected at least one target")
+    if not items and getattr(plain_type(kind), "min_length", None):
+        mistakes.append(f"{path}: expected at least one")
     return tuple(items)
 
 

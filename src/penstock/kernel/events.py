@@ -30,11 +30,13 @@ class RequestEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_def
     Who: `org` to `key_id`, `feature`. What: `face` (the client's dialect), `model` as asked, `provider` and
     `model_used` as served, `route` as explained to the client. Outcome: `status` is the HTTP status, `error` the
     machine-readable code, `finish` why the model stopped, `attempts` upstream calls made, `calls` each of them, `cache`
-    "", "exact", "semantic" or "stale". Money: `cost_nanos` (nano-dollars) under `price_version`; `estimated` when the
-    provider did not say what was used. Times: `at_s` is wall time at the end; the others are milliseconds since the
-    first byte arrived, 0 when it never came to that: `routed_ms` (parsed, back ends chosen), `admitted_ms` (limits
-    taken, money held), `first_token_ms`, `latency_ms` (the end). Where it belongs: `trace_id` (32 hexadecimal digits)
-    and `parent_span` (16) as the caller named them in `traceparent` (W3C Trace Context), "" when it did not;
+    "", "exact", "semantic" or "stale". Money: `cost_nanos` (nano-dollars) under `price_version`; `saved_nanos` is what
+    caches saved: what a kept answer had cost when it was fresh, and what the vendor's prompt cache took off the bill
+    (below 0: writing cost more than reading saved); `estimated` when the provider did not say what was used. Times:
+    `at_s` is wall time at the end; the others are milliseconds since the first byte arrived, 0 when it never came to
+    that: `routed_ms` (parsed, back ends chosen), `admitted_ms` (limits taken, money held), `first_token_ms`,
+    `latency_ms` (the end). Where it belongs: `trace_id` (32 hexadecimal digits) and `parent_span` (16) as the caller
+    named them in `traceparent` (W3C Trace Context), "" when it did not;
     `parent_sampled` whether the caller sends its part of that trace to a collector.
     """
 
@@ -59,6 +61,7 @@ class RequestEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_def
     output_tokens: int = 0
     reasoning_tokens: int = 0
     cost_nanos: int = 0
+    saved_nanos: int = 0
     price_version: str = ""
     estimated: bool = False
     routed_ms: float = 0.0

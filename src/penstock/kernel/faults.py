@@ -16,7 +16,7 @@ FAILURE_KINDS: dict[str, str] = {
     "overloaded": RETRY_BACKOFF,
     "server_error": RETRY_BACKOFF,
     "connect_failed": RETRY_BACKOFF,
-    "connect_timeout": RETRY_BACKOFF,
+    "connect_timeout": RETRY_ONCE,
     "connection_reset": RETRY_ONCE,
     "first_byte_timeout": RETRY_ONCE,
     "malformed_reply": RETRY_ONCE,

@@ -12,36 +12,51 @@ import msgspec
 from msgspec import Meta
 
 from penstock.kernel.settings_auth import AuthSettings, IssuerSettings, OidcSettings
+from penstock.kernel.settings_batches import BatchSettings
+from penstock.kernel.settings_cache import CacheSettings
+from penstock.kernel.settings_context import ContextSettings
 from penstock.kernel.settings_gateway import (
     AdmissionSettings,
     PriceSettings,
     ProviderSettings,
     ResilienceSettings,
 )
-from penstock.kernel.settings_privacy import GuardSettings, PrivacySettings
-from penstock.kernel.settings_routes import RouteSettings, TargetSettings
+from penstock.kernel.settings_oversight import AlertSettings, LakeSettings, WebhookSettings
+from penstock.kernel.settings_privacy import GuardSettings, PrivacySettings, RecogniserSettings
+from penstock.kernel.settings_rollouts import RolloutSettings
+from penstock.kernel.settings_routes import ResidencySettings, RouteSettings, RoutingDocument, TargetSettings
 from penstock.kernel.settings_sight import AuditSettings, OtelSettings, TraceSettings
 from penstock.kernel.settings_types import Positive, Seconds, Text, doc
 
 __all__ = [
     "AdmissionSettings",
+    "AlertSettings",
     "AuditSettings",
     "AuthSettings",
+    "BatchSettings",
+    "CacheSettings",
+    "ContextSettings",
     "GuardSettings",
     "IssuerSettings",
+    "LakeSettings",
     "LedgerSettings",
     "OidcSettings",
     "OtelSettings",
     "PriceSettings",
     "PrivacySettings",
     "ProviderSettings",
+    "RecogniserSettings",
+    "ResidencySettings",
     "ResilienceSettings",
+    "RolloutSettings",
     "RouteSettings",
+    "RoutingDocument",
     "ServerSettings",
     "Settings",
     "StoreSettings",
     "TargetSettings",
     "TraceSettings",
+    "WebhookSettings",
 ]
 
 
@@ -107,17 +122,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ledger: LedgerSettings = LedgerSettings()
     store: StoreSettings = StoreSettings()
     admission: AdmissionSettings = AdmissionSettings()
+    batches: BatchSettings = BatchSettings()
     resilience: ResilienceSettings = ResilienceSettings()
+    cache: CacheSettings = CacheSettings()
     audit: AuditSettings = AuditSettings()
     traces: TraceSettings = TraceSettings()
     otel: OtelSettings = OtelSettings()
+    lake: LakeSettings = LakeSettings()
+    alerts: Annotated[tuple[AlertSettings, ...], doc("Alerts that fire otherwise than by themselves.")] = ()
+    webhooks: Annotated[tuple[WebhookSettings, ...], doc("Who is told of alerts.")] = ()
     auth: AuthSettings = AuthSettings()
     providers: Annotated[tuple[ProviderSettings, ...], doc("Providers of models.")] = ()
     routes: Annotated[tuple[RouteSettings, ...], doc("Public model names.")] = ()
+    residency: Annotated[tuple[ResidencySettings, ...], doc("Where organisations may be served.")] = ()
+    rollouts: RolloutSettings = RolloutSettings()
     privacy: Annotated[
         tuple[PrivacySettings, ...],
         doc("What becomes of personal data and secrets, by organisation and team."),
     ] = ()
+    context: Annotated[
+        tuple[ContextSettings, ...],
+        doc("What becomes of conversations that are too long, by organisation and team."),
+    ] = ()
+    recogniser: RecogniserSettings = RecogniserSettings()
     guards: Annotated[tuple[GuardSettings, ...], doc("What may be asked, by organisation and team.")] = ()
     prices: Annotated[tuple[PriceSettings, ...], doc("Prices of your own, over the built-in table.")] = ()
     discover: Annotated[

@@ -58,6 +58,11 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         ),
     ] = ""
     secret: Annotated[Text, doc("Name of the secret that holds its key; empty sends none.")] = ""
+    secrets: Annotated[
+        tuple[Text, ...],
+        doc("Names of several secrets, each with a key of its own: every call takes the least loaded key."),
+    ] = ()
+    region: Annotated[Text, doc("Where it runs, e.g. `eu`; routes and organisations may ask for it.")] = ""
     models: Annotated[tuple[str, ...], doc("Models it serves; empty asks the server at start.")] = ()
     free: Annotated[bool, doc("Its models cost nothing (your own hardware).")] = False
     connect_s: Annotated[Seconds, doc("Seconds to connect.")] = 5.0

@@ -35,6 +35,19 @@ class PrivacySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     ] = "flag"
 
 
+class RecogniserSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A second engine for personal data in a helper process: national identifiers; names where a model is installed."""
+
+    engine: Annotated[
+        Literal["none", "presidio"], doc("`presidio` needs the extra `pii`; nothing is downloaded.")
+    ] = "none"
+    languages: Annotated[tuple[Text, ...], doc("Languages it is started for.")] = ("en",)
+    models: Annotated[
+        dict[str, Text],
+        doc("Installed spaCy model by language; without one no name is found, and it says so."),
+    ] = {}
+
+
 class GuardSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one team, one organisation or all must keep away from, or keep to, in what they ask."""
 

@@ -123,6 +123,10 @@ class AuditPipe:
         if waiting == BATCH:
             self._full.set()
 
+    def listen(self, listener: Listener) -> None:
+        """Let one more hear every event from now on."""
+        self._listeners = (*self._listeners, listener)
+
     @property
     def queued(self) -> int:
         """Events taken and neither delivered nor dropped."""

@@ -151,6 +151,10 @@ class Changes:
         )
         return [msgspec.json.decode(row.value, type=Change) for row in rows]
 
+    async def tell(self, author: Author, told: Told, at_s: float) -> None:
+        """Write of a change that has no row of its own, before it is made. Raises Unavailable."""
+        await self._records.transact([change_write(author, told, at_s)])
+
     async def trim(self, before_s: float, *, pages: int = 100) -> int:
         """Remove changes made before `before_s` (wall clock), at most `pages` × 100; returns how many went."""
         gone = 0

@@ -1,24 +1,32 @@
-"""Calling what may fail: attempts, back-off, a retry budget across requests, and a breaker per back end.
+"""Calling what may fail: attempts, pauses and hedges, within a budget across requests and by each back end's health.
 
-Promises: a failure that cannot be cured by trying again is never tried again; pauses use full jitter and
-honour the vendor's `retry-after` up to `backoff_cap_s`, past which the vendor's refusal goes back to the
-caller; retries never exceed a share of recent requests (Google SRE book, ch. 21: retries amplify an outage);
-a breaker opens after N failures in a row (an answer that broke off half-way is one), lets one probe through
-after a pause, and never leaves a caller without any back end to try; back ends not yet tried come first and
-without a pause; no pause outlives the deadline.
+    breaker        who fails again and again is left alone          `mechanisms/breaker`
+    outliers       who fails more often than its peers is ejected   `mechanisms/outliers`
+    retry budget   retries and hedges as a share of requests        `mechanisms/retry_budget`
+    hedging        a second attempt where the first is late         `mechanisms/hedging`
+
+Promises: a failure that cannot be cured by trying again is never tried again; pauses use full jitter and honour the
+vendor's `retry-after`; all pauses of a request together stay within `backoff_cap_s`, past which the vendor's refusal
+goes back to the caller; retries and hedges never exceed a share of recent requests (Google SRE book, ch. 21: retries
+amplify an outage); an answer that broke off half-way counts against its back end's health; a caller is never left
+without any back end to try; back ends not yet tried come first and without a pause; no pause outlives the deadline.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from penstock.kernel.clock import Clock
 from penstock.kernel.faults import FAILURE_KINDS, RETRY_NEVER, RETRY_ONCE
 from penstock.kernel.settings import ResilienceSettings
+from penstock.mechanisms.breaker import Breaker
+from penstock.mechanisms.hedging import FirstTokens, HedgePlan, Race, Target
+from penstock.mechanisms.outliers import Outliers
+from penstock.mechanisms.retry_budget import RetryBudget
 from penstock.ports.providers import ProviderFailure
 
 BREAKING_KINDS = frozenset(
@@ -39,104 +47,6 @@ BREAKING_KINDS = frozenset(
 )
 ELSEWHERE_KINDS = frozenset({"quota_exhausted", "spend_limit", "unauthenticated", "not_found"})
 """What another back end's account, key or model list may still serve."""
-RETRY_RESERVE = 10.0
-RETRY_MOST = 100.0
-
-
-class Breaker:
-    """Closed → open after N failures in a row → half-open with one probe → closed or open again."""
-
-    __slots__ = ("_clock", "_failures", "_limit", "_open_s", "_opened_s", "_probing")
-
-    def __init__(self, clock: Clock, failures: int, open_s: float) -> None:
-        """Open after `failures` in a row, for `open_s` seconds."""
-        self._clock = clock
-        self._limit = failures
-        self._open_s = open_s
-        self._failures = 0
-        self._opened_s = 0.0
-        self._probing = False
-
-    @property
-    def state(self) -> str:
-        """Return "closed", "open" or "half-open"."""
-        if self._failures < self._limit:
-            return "closed"
-        waited = self._clock.monotonic_s() - self._opened_s >= self._open_s
-        return "half-open" if waited else "open"
-
-    def admits(self) -> bool:
-        """Tell whether a call may go through now; a half-open breaker admits one probe until it is
-        answered.
-        """
-        if not self.ready:
-            return False
-        self._probing = self._failures >= self._limit
-        return True
-
-    @property
-    def ready(self) -> bool:
-        """Whether a call would be admitted now; asking changes nothing."""
-        if self._failures < self._limit:
-            return True
-        return not self._probing and self._clock.monotonic_s() - self._opened_s >= self._open_s
-
-    def began(self) -> None:
-        """Note an answer that has begun: the back end lives, but only its end clears the failures before it."""
-        self._probing = False
-        self._failures = min(self._failures, self._limit - 1)
-
-    def succeeded(self) -> None:
-        """Note a good answer, whole."""
-        self._failures = 0
-        self._probing = False
-
-    def failed(self) -> None:
-        """Note a failure that says something about the back end's health."""
-        self._failures += 1
-        self._probing = False
-        if self._failures >= self._limit:
-            self._opened_s = self._clock.monotonic_s()
-
-    def undecided(self) -> None:
-        """Note a call that said nothing about health (the caller went away, the request was wrong)."""
-        self._probing = False
-
-
-class RetryBudget:
-    """Retries as a share of requests: each request earns `share`, each retry spends 1, a small reserve to
-    start with.
-    """
-
-    __slots__ = ("_balance", "_share", "refused")
-
-    def __init__(self, share_percent: int) -> None:
-        """Allow `share_percent` retries per hundred requests."""
-        self._share = share_percent / 100
-        self._balance = RETRY_RESERVE
-        self.refused = 0
-
-    def earn(self) -> None:
-        """Note a first attempt."""
-        if self._balance < RETRY_MOST:
-            self._balance += self._share
-
-    def spend(self) -> bool:
-        """Take one retry; False when the budget is used up."""
-        if self._balance < 1:
-            self.refused += 1
-            return False
-        self._balance -= 1
-        return True
-
-
-class Target(Protocol):
-    """What can be called: a back end with a name of its own."""
-
-    @property
-    def label(self) -> str:
-        """Unique name of the back end, for its breaker."""
-        ...
 
 
 T = TypeVar("T", bound=Target)
@@ -161,8 +71,11 @@ class Resilience:
         self._clock = clock
         self._breakers: dict[str, Breaker] = {}
         self._jitter = random.Random()
+        self.first_tokens = FirstTokens()
+        self.outliers = Outliers(clock)
         self.budget = RetryBudget(settings.retry_share_percent)
         self.retries = 0
+        self.hedges = 0
 
     def breaker(self, label: str) -> Breaker:
         """Return the breaker of a back end."""
@@ -184,40 +97,84 @@ class Resilience:
         call: Callable[[T], Awaitable[A]],
         deadline_s: float,
         before_retry: Callable[[T, ProviderFailure], Awaitable[bool]],
+        hedge: HedgePlan[T, A] | None = None,
     ) -> Answered[T, A]:
         """Try `targets` in order until one answers.
 
-        `before_retry(target, failure)` is asked before each further attempt (money may have to be reserved
-        for it); False ends the attempts. Raises the last ProviderFailure, its `attempts` attribute listing
-        all of them.
+        `before_retry(target, failure)` is asked before each further attempt (money may have to be reserved for it);
+        False ends the attempts. With a `hedge` the first attempt gets a rival when it is late. Raises the last
+        ProviderFailure, its `attempts` attribute listing all of them.
         """
         self.budget.earn()
         failures: list[tuple[T, ProviderFailure]] = []
+        waited_s = 0.0
         target = self._choose(targets)
         while True:
-            breaker = self.breaker(target.label)
-            breaker.admits()
+            known = len(failures)
             try:
-                answer = await call(target)
+                if hedge is not None and not failures:
+                    return await self._raced(targets, target, call, deadline_s, hedge, failures=failures)
+                return Answered(target, await self._attempt(target, call), failures)
             except ProviderFailure as failure:
-                self._note(breaker, failure)
-                failures.append((target, failure))
+                if len(failures) == known:  # a race has noted its own
+                    failures.append((target, failure))
                 failure.attempts = failures
-                following = await self._following(targets, failures, deadline_s, before_retry)
+                following = await self._following(targets, failures, deadline_s, before_retry, waited_s)
                 if following is None:
                     raise
+                target, pause_s = following
+                waited_s += pause_s
                 self.retries += 1
-                target = following
-                continue
-            except BaseException:  # because a cancelled probe must not leave the breaker half-open for ever
-                breaker.undecided()
-                raise
-            breaker.began()
-            return Answered(target, answer, failures)
+
+    async def _attempt(self, target: T, call: Callable[[T], Awaitable[A]]) -> A:
+        """Make one call; what it says about the back end's health is noted."""
+        breaker = self.breaker(target.label)
+        breaker.admits()
+        try:
+            answer = await call(target)
+        except ProviderFailure as failure:
+            self._note(target.label, failure)
+            raise
+        except BaseException:  # because a cancelled probe must not leave the breaker half-open for ever
+            breaker.undecided()
+            raise
+        breaker.began()
+        return answer
+
+    async def _raced(
+        self,
+        targets: Sequence[T],
+        target: T,
+        call: Callable[[T], Awaitable[A]],
+        deadline_s: float,
+        hedge: HedgePlan[T, A],
+        *,
+        failures: list[tuple[T, ProviderFailure]],
+    ) -> Answered[T, A]:
+        """Make the first attempt, and a second beside it when it takes longer than 95 of 100 did."""
+
+        async def rival() -> T | None:
+            other = self._rival(targets, target)
+            if other is None or not self.budget.spend() or not await hedge.grant(other):
+                return None
+            self.hedges += 1
+            return other
+
+        late_s = self.first_tokens.p95_s(target.label, streamed=hedge.streamed)
+        if late_s is not None and late_s >= self.left_s(deadline_s):
+            late_s = None
+        race = Race[T, A](lambda each: self._attempt(each, call), hedge, self.first_tokens, self._clock)
+        try:
+            answer = await race.run(target, late_s, rival)
+        except ProviderFailure as failure:
+            failures += [*race.failures, (race.target, failure)]
+            raise
+        return Answered(race.target, answer, race.failures)
 
     def answered(self, label: str) -> None:
         """Note that an answer reached its end."""
         self.breaker(label).succeeded()
+        self.outliers.noted(label, good=True)
 
     def left_s(self, deadline_s: float) -> float:
         """Return the seconds until a deadline (monotonic seconds), 0 when it has passed."""
@@ -225,20 +182,37 @@ class Resilience:
 
     def failed_later(self, label: str, failure: ProviderFailure) -> None:
         """Note a failure that came after the answer had begun (a cut or a stall mid-stream)."""
-        self._note(self.breaker(label), failure)
+        self._note(label, failure)
 
-    def _note(self, breaker: Breaker, failure: ProviderFailure) -> None:
+    def _note(self, label: str, failure: ProviderFailure) -> None:
         if failure.kind in BREAKING_KINDS:
-            breaker.failed()
+            self.breaker(label).failed()
+            self.outliers.noted(label, good=False)
         else:
-            breaker.undecided()
+            self.breaker(label).undecided()
 
     def _choose(self, targets: Sequence[T]) -> T:
-        """Return the first target whose breaker admits a call; if none does, the first."""
+        """Return the first target that is no outlier and whose breaker admits a call; else the first whose breaker
+        does; if none does, the first.
+        """
+        ejected: Collection[str] = ()
+        if len(targets) > 1 and self.outliers.any:
+            ejected = self.outliers.among([each.label for each in targets])
+        spare: T | None = None
         for target in targets:
             if self.breaker(target.label).ready:
-                return target
-        return targets[0]
+                if target.label not in ejected:
+                    return target
+                spare = spare or target
+        return spare or targets[0]
+
+    def _rival(self, targets: Sequence[T], target: T) -> T | None:
+        """Return who may be asked beside `target`: the next that is well, itself where it stands alone."""
+        others = [each for each in targets if each.label != target.label]
+        if not others:
+            return target
+        chosen = self._choose(others)
+        return chosen if self.breaker(chosen.label).ready else None
 
     async def _following(
         self,
@@ -246,8 +220,9 @@ class Resilience:
         failures: list[tuple[T, ProviderFailure]],
         deadline_s: float,
         before_retry: Callable[[T, ProviderFailure], Awaitable[bool]],
-    ) -> T | None:
-        """Return the target to try next, after the pause it needs; None when the failure stands."""
+        waited_s: float,
+    ) -> tuple[T, float] | None:
+        """Return the target to try next, after the pause it needs, and that pause; None when the failure stands."""
         target, failure = failures[-1]
         never = FAILURE_KINDS.get(failure.kind, RETRY_NEVER) == RETRY_NEVER
         left = _left(targets, failures)
@@ -259,13 +234,13 @@ class Resilience:
             return None
         chosen = self._choose(left)
         pause_s = self._pause_s([f for t, f in failures if t.label == chosen.label])
-        if pause_s > self._settings.backoff_cap_s or pause_s >= self.left_s(deadline_s):
+        if waited_s + pause_s > self._settings.backoff_cap_s or pause_s >= self.left_s(deadline_s):
             return None
         if not self.budget.spend() or not await before_retry(target, failure):
             return None
         if pause_s:
             await asyncio.sleep(pause_s)
-        return chosen
+        return chosen, pause_s
 
     def _pause_s(self, failures: Sequence[ProviderFailure]) -> float:
         """Return how long to wait before a back end that failed so is tried again: the vendor's hint, or exponential

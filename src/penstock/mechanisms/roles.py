@@ -46,6 +46,15 @@ class Action(StrEnum):
     READ_CHANGES = "read changes"
     READ_SETTINGS = "read settings"
     READ_STATUS = "read status"
+    READ_ROUTES = "read routes"
+    WRITE_ROUTES = "change routes"
+    READ_CACHE = "read the cache of answers"
+    PURGE_CACHE = "purge the cache of answers"
+    READ_ALERTS = "read alerts"
+    TEST_ALERTS = "try how alerts are told"
+    QUERY_AUDIT = "ask the audit of requests"
+    READ_ORG_COSTS = "read costs of the whole organisation"
+    RECONCILE = "compare invoices with what was settled"
     READ_METRICS = "read metrics"
     OWN_SESSIONS = "see and end one's own sessions"
 
@@ -78,6 +87,17 @@ ALLOWED: dict[Action, frozenset[Role]] = {
     Action.READ_CHANGES: _ADMINS | {Role.AUDITOR},
     Action.READ_SETTINGS: _ADMINS,
     Action.READ_STATUS: _ADMINS,
+    # Routes are the platform's: they name every organisation that has a rule of its own.
+    Action.READ_ROUTES: _OWNER,
+    Action.WRITE_ROUTES: _OWNER,
+    Action.READ_CACHE: _ADMINS | {Role.AUDITOR},
+    Action.PURGE_CACHE: _ADMINS,
+    Action.READ_ALERTS: _ADMINS | {Role.AUDITOR},
+    Action.TEST_ALERTS: _ADMINS,
+    Action.QUERY_AUDIT: _ADMINS | {Role.AUDITOR},
+    Action.READ_ORG_COSTS: _ADMINS | {Role.AUDITOR},
+    # A vendor bills the platform, not its organisations.
+    Action.RECONCILE: _OWNER,
     Action.READ_METRICS: _ADMINS,
     Action.OWN_SESSIONS: PEOPLE_ROLES,
 }

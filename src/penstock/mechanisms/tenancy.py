@@ -135,6 +135,13 @@ class Tenancy:
             self._remember(token, entry)
         return entry.principal
 
+    async def principal_of(self, key_id: str) -> Principal:
+        """Return whom a key stands for, for work done on its behalf; raise Unauthenticated when it is no more."""
+        doc = await self._key_doc(key_id)
+        if doc is None or not self._alive(doc):
+            raise Unauthenticated("This key is revoked, has expired, or never was.")
+        return await self._resolve(doc, doc.user)
+
     def key_name(self, key_id: str) -> str:
         """Return what a remembered key is called; empty when it is not in memory."""
         entry = self._keys.get(key_id)

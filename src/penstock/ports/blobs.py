@@ -10,6 +10,7 @@ or NUL are refused.
 5. `list` returns names under a prefix in order, in pages, none twice, none missed.
 6. `expire` removes what is older than the bound and not named; returns how many and the bytes.
 7. A flipped byte on disk is found when read: Broken, never wrong bytes.
+8. `unname` ends a name at once and durably; the bytes stay until they expire.
 
 Errors: NotFound, Invalid, Unavailable (disk full), Broken.
 """
@@ -29,6 +30,10 @@ class Blobs(Protocol):
 
     async def name(self, tenant: str, name: str, value: bytes) -> str:
         """Store bytes and bind `name` to them; returns the digest."""
+        ...
+
+    async def unname(self, tenant: str, name: str) -> bool:
+        """End a name; False when there was none."""
         ...
 
     async def get(self, tenant: str, digest_or_name: str) -> bytes:

@@ -22,6 +22,7 @@ from typing import Protocol
 
 import msgspec
 
+from penstock.kernel.embed import EmbedReply, EmbedRequest
 from penstock.kernel.errors import Upstream
 
 
@@ -42,6 +43,14 @@ class ChatCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     model: str
     body: bytes
     stream: bool
+    request_id: str
+    timers: CallTimers
+
+
+class EmbedCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One attempt to have texts embedded; `request` names the provider's own model."""
+
+    request: EmbedRequest
     request_id: str
     timers: CallTimers
 
@@ -154,4 +163,12 @@ class CountsTokens(Protocol):
 
     async def count_tokens(self, call: ChatCall) -> int:
         """Return how many input tokens `call` would have. Raises ProviderFailure."""
+        ...
+
+
+class Embeds(Protocol):
+    """A provider that turns texts into vectors: one for each input, in their order."""
+
+    async def embed(self, call: EmbedCall) -> EmbedReply:
+        """Make one attempt; what this vendor cannot be told is "invalid" and not dispatched. Raises ProviderFailure."""
         ...

@@ -15,22 +15,25 @@ from typing import Self
 
 from penstock.sdk.background import Background
 from penstock.sdk.blocking_nouns import (
+    BlockingAlertCalls,
+    BlockingAuditCalls,
     BlockingBudgetCalls,
+    BlockingCacheCalls,
     BlockingChangeCalls,
-    BlockingChatCalls,
     BlockingCostCalls,
+    BlockingInvoiceCalls,
     BlockingKeyCalls,
     BlockingLedgerCalls,
     BlockingModelCalls,
-    BlockingOverviewCalls,
     BlockingPeopleCalls,
     BlockingPriceCalls,
-    BlockingRequestCalls,
+    BlockingRoutingCalls,
     BlockingScopeCalls,
     BlockingSessionCalls,
     BlockingSettingCalls,
     BlockingUsageCalls,
 )
+from penstock.sdk.blocking_streamed import BlockingChatCalls, BlockingOverviewCalls, BlockingRequestCalls
 from penstock.sdk.client import Client
 from penstock.sdk.people import Me
 from penstock.sdk.replies import Status
@@ -62,6 +65,7 @@ class BlockingClient:
         self.usage = BlockingUsageCalls(background, self._client.usage)
         self.prices = BlockingPriceCalls(background, self._client.prices)
         self.ledger = BlockingLedgerCalls(background, self._client.ledger)
+        self.cache = BlockingCacheCalls(background, self._client.cache)
         self.people = BlockingPeopleCalls(background, self._client.people)
         self.sessions = BlockingSessionCalls(background, self._client.sessions)
         self.changes = BlockingChangeCalls(background, self._client.changes)
@@ -69,6 +73,10 @@ class BlockingClient:
         self.costs = BlockingCostCalls(background, self._client.costs)
         self.overview = BlockingOverviewCalls(background, self._client.overview)
         self.settings = BlockingSettingCalls(background, self._client.settings)
+        self.routing = BlockingRoutingCalls(background, self._client.routing)
+        self.audit = BlockingAuditCalls(background, self._client.audit)
+        self.alerts = BlockingAlertCalls(background, self._client.alerts)
+        self.invoices = BlockingInvoiceCalls(background, self._client.invoices)
 
     def __enter__(self) -> Self:
         """Use as a context."""

@@ -1,4 +1,4 @@
-"""The nouns and streams of the client without `async`; see `sdk/blocking.py`.
+"""The nouns of the client without `async`; see `sdk/blocking.py`.
 
 Promises: those of `sdk/nouns` and of `sdk/background.py`.
 Written by scripts/blocking_client.py: change the async client, then run that.
@@ -6,15 +6,18 @@ Written by scripts/blocking_client.py: change the async client, then run that.
 
 from __future__ import annotations
 
-from typing import TypeVar, Unpack
+from typing import Any, Unpack
 
-from penstock.sdk.answers import Answer, Chunk, TokenUsage
-from penstock.sdk.background import Background, BlockingCalls, BlockingStream
-from penstock.sdk.nouns.chat import ChatCalls, ChatStream, Messages, ModelCalls
+from penstock.sdk.background import BlockingCalls
+from penstock.sdk.nouns.cache import CacheCalls
+from penstock.sdk.nouns.chat import ModelCalls
 from penstock.sdk.nouns.keys import KeyCalls
 from penstock.sdk.nouns.money import BudgetCalls, LedgerCalls, PriceCalls, ScopeCalls, UsageCalls
+from penstock.sdk.nouns.oversight import AlertCalls, AuditCalls, InvoiceCalls
 from penstock.sdk.nouns.people import ChangeCalls, PeopleCalls, SessionCalls
-from penstock.sdk.nouns.sight import CostCalls, OverviewCalls, RequestCalls, SettingCalls
+from penstock.sdk.nouns.routing import RoutingCalls
+from penstock.sdk.nouns.sight import CostCalls, SettingCalls
+from penstock.sdk.oversight import Alerts, AuditAnswer, AuditQuery, CostForecast, Invoice, Reconciled, Tried
 from penstock.sdk.people import (
     ChangeView,
     Invited,
@@ -31,6 +34,7 @@ from penstock.sdk.people import (
 )
 from penstock.sdk.replies import (
     Budget,
+    CacheFigures,
     Key,
     KeyChange,
     KeyRequest,
@@ -38,107 +42,33 @@ from penstock.sdk.replies import (
     MadeKey,
     Model,
     ModelPrice,
+    Purge,
+    Purged,
     ScopeLimits,
     ScopeRequest,
     Usage,
 )
-from penstock.sdk.requests import Costs, Filter, Overview, RequestDetail, RequestPage, RequestView, Settings
-from penstock.sdk.streams import Live
-
-T = TypeVar("T")
-
-
-class BlockingLive(BlockingStream[T]):
-    """What happens, as it happens. It has no end of its own; it ends when the server drains."""
-
-    def __init__(self, background: Background, stream: Live[T]) -> None:
-        """Read `stream`."""
-        super().__init__(background, stream)
-        self._source = stream
-
-    @property
-    def skipped(self) -> int:
-        """How many the server left out, because more came than it tells."""
-        return self._source.skipped
+from penstock.sdk.requests import Costs, Filter, Settings
+from penstock.sdk.routing import (
+    RouteAnswer,
+    RouteQuestion,
+    RouteTiers,
+    RoutingCheck,
+    RoutingConfig,
+    RoutingVersion,
+)
 
 
-class BlockingChatStream(BlockingStream[Chunk]):
-    """An answer as it is written. What headers tell is here once it is entered; `usage` when the last chunk came."""
+class BlockingCacheCalls(BlockingCalls[CacheCalls]):
+    """Answers that are kept."""
 
-    def __init__(self, background: Background, stream: ChatStream) -> None:
-        """Read `stream`."""
-        super().__init__(background, stream)
-        self._source = stream
+    def status(self, org: str = "") -> CacheFigures:
+        """Return how the cache serves an organisation. Raises NotFound where no answers are kept."""
+        return self._run(self._calls.status(org))
 
-    @property
-    def request_id(self) -> str:
-        """The request's id, which `requests.get` takes."""
-        return self._source.request_id
-
-    @property
-    def route(self) -> str:
-        """The back end that answers."""
-        return self._source.route
-
-    @property
-    def cost_nanos(self) -> int | None:
-        """What it cost, if its headers told; else `requests.get(request_id)` does after its end."""
-        return self._source.cost_nanos
-
-    @property
-    def usage(self) -> TokenUsage | None:
-        """The tokens, once the chunk came that tells them."""
-        return self._source.usage
-
-
-class BlockingChatCalls(BlockingCalls[ChatCalls]):
-    """Ask a model."""
-
-    def create(
-        self,
-        *,
-        model: str,
-        messages: Messages,
-        feature: str = "",
-        idempotency_key: str = "",
-        traceparent: str = "",
-        timeout_s: float = 610.0,
-        **parameters: object,
-    ) -> Answer:
-        """Return the whole answer. `feature` tags the request for the cost explorer; `parameters` are OpenAI's."""
-        work = self._calls.create(
-            model=model,
-            messages=messages,
-            feature=feature,
-            idempotency_key=idempotency_key,
-            traceparent=traceparent,
-            timeout_s=timeout_s,
-            **parameters,
-        )
-        return self._run(work)
-
-    def stream(
-        self,
-        *,
-        model: str,
-        messages: Messages,
-        feature: str = "",
-        idempotency_key: str = "",
-        traceparent: str = "",
-        timeout_s: float = 610.0,
-        **parameters: object,
-    ) -> BlockingChatStream:
-        """Return the answer as it is written, to be entered, read and left: ``with``. Usage is asked for."""
-        stream = self._calls.stream(
-            model=model,
-            messages=messages,
-            feature=feature,
-            idempotency_key=idempotency_key,
-            traceparent=traceparent,
-            timeout_s=timeout_s,
-            **parameters,
-        )
-        return BlockingChatStream(self._background, stream)
+    def purge(self, request: Purge) -> Purged:
+        """Forget answers, on every node within a second. Raises NotFound where no answers are kept."""
+        return self._run(self._calls.purge(request))
 
 
 class BlockingModelCalls(BlockingCalls[ModelCalls]):
@@ -244,6 +174,34 @@ class BlockingLedgerCalls(BlockingCalls[LedgerCalls]):
         return self._run(self._calls.verify())
 
 
+class BlockingAuditCalls(BlockingCalls[AuditCalls]):
+    """The audit of requests, in SQL."""
+
+    def query(self, request: AuditQuery) -> AuditAnswer:
+        """Answer one SELECT about the table `audit`. Raises Invalid, NotFound where there is no lake, Overloaded."""
+        return self._run(self._calls.query(request))
+
+
+class BlockingAlertCalls(BlockingCalls[AlertCalls]):
+    """Alerts."""
+
+    def list(self, org: str = "") -> Alerts:
+        """Return what stands and the latest of what was resolved; owners who name no one get all."""
+        return self._run(self._calls.list(org))
+
+    def test(self, org: str = "") -> Tried:
+        """Send a message to everybody who is told of an organisation."""
+        return self._run(self._calls.test(org))
+
+
+class BlockingInvoiceCalls(BlockingCalls[InvoiceCalls]):
+    """Invoices of vendors."""
+
+    def reconcile(self, request: Invoice) -> Reconciled:
+        """Compare an invoice with what was settled on its days. Raises Invalid naming the line that is none."""
+        return self._run(self._calls.reconcile(request))
+
+
 class BlockingPeopleCalls(BlockingCalls[PeopleCalls]):
     """Those who sign in."""
 
@@ -341,20 +299,42 @@ class BlockingChangeCalls(BlockingCalls[ChangeCalls]):
         return self._run(work)
 
 
-class BlockingRequestCalls(BlockingCalls[RequestCalls]):
-    """Requests, one by one."""
+class BlockingRoutingCalls(BlockingCalls[RoutingCalls]):
+    """The routing configuration of the platform."""
 
-    def list(self, *, after: str = "", limit: int = 50, **which: Unpack[Filter]) -> RequestPage:
-        """Return a page of at most `limit` (<= 200) requests, the latest first; its `after` asks for the next."""
-        return self._run(self._calls.list(after=after, limit=limit, **which))
+    def get(self, version: int = -1) -> RoutingConfig:
+        """Return a version with its document; -1 is the one in force. Raises NotFound."""
+        return self._run(self._calls.get(version))
 
-    def get(self, request_id: str) -> RequestDetail:
-        """Return a request with its spans. Raises NotFound."""
-        return self._run(self._calls.get(request_id))
+    def history(self, limit: int = 50) -> tuple[RoutingVersion, ...]:
+        """Return the versions, newest first; 0 is the settings file's."""
+        return self._run(self._calls.history(limit))
 
-    def live(self, **which: Unpack[Filter]) -> BlockingLive[RequestView]:
-        """Return requests as they end, at most 20 a second (`skipped` counts the rest): ``with``."""
-        return BlockingLive(self._background, self._calls.live(**which))
+    def tiers(self) -> tuple[RouteTiers, ...]:
+        """Return, by route, what telling easy requests from hard ones saved."""
+        return self._run(self._calls.tiers())
+
+    def check(self, document: dict[str, Any]) -> RoutingCheck:
+        """Check a document. Raises Invalid that lists every mistake."""
+        return self._run(self._calls.check(document))
+
+    def apply(
+        self,
+        document: dict[str, Any],
+        *,
+        why: str = "",
+        based_on: int | None = None,
+    ) -> RoutingVersion:
+        """Route by a document, everywhere within a second. Raises Invalid, Conflict when overtaken."""
+        return self._run(self._calls.apply(document, why=why, based_on=based_on))
+
+    def rollback(self, to: int | None = None, *, why: str = "") -> RoutingVersion:
+        """Go back to a version, or to the one before. Raises NotFound, Conflict when overtaken."""
+        return self._run(self._calls.rollback(to, why=why))
+
+    def explain(self, question: RouteQuestion) -> RouteAnswer:
+        """Return who would answer a request now, and why; nobody is called. Raises NotFound, Forbidden."""
+        return self._run(self._calls.explain(question))
 
 
 class BlockingCostCalls(BlockingCalls[CostCalls]):
@@ -367,17 +347,15 @@ class BlockingCostCalls(BlockingCalls[CostCalls]):
         """
         return self._run(self._calls.get(*by, **which))
 
+    def chargeback(self, since: str, until: str, org: str = "") -> str:
+        """Return a CSV of what each team, project, user and model cost on the UTC days `since` to `until`
+        (``YYYY-MM-DD``), both included.
+        """
+        return self._run(self._calls.chargeback(since, until, org))
 
-class BlockingOverviewCalls(BlockingCalls[OverviewCalls]):
-    """How things are now."""
-
-    def get(self, org: str = "") -> Overview:
-        """Return spending, what breaks first, latency, errors and the latest requests."""
-        return self._run(self._calls.get(org))
-
-    def live(self, org: str = "") -> BlockingLive[Overview]:
-        """Return the overview each time it changes, at most twice a second: ``with``."""
-        return BlockingLive(self._background, self._calls.live(org))
+    def forecast(self, org: str = "") -> CostForecast:
+        """Return what an organisation's day and month come to."""
+        return self._run(self._calls.forecast(org))
 
 
 class BlockingSettingCalls(BlockingCalls[SettingCalls]):

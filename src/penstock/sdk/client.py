@@ -16,10 +16,13 @@ from typing import Final, Self
 
 from penstock.kernel.errors import Invalid
 from penstock.sdk.calls import Calls
+from penstock.sdk.nouns.cache import CacheCalls
 from penstock.sdk.nouns.chat import ChatCalls, ModelCalls
 from penstock.sdk.nouns.keys import KeyCalls
 from penstock.sdk.nouns.money import BudgetCalls, LedgerCalls, PriceCalls, ScopeCalls, UsageCalls
+from penstock.sdk.nouns.oversight import AlertCalls, AuditCalls, InvoiceCalls
 from penstock.sdk.nouns.people import ChangeCalls, PeopleCalls, SessionCalls
+from penstock.sdk.nouns.routing import RoutingCalls
 from penstock.sdk.nouns.sight import CostCalls, OverviewCalls, RequestCalls, SettingCalls
 from penstock.sdk.people import Me
 from penstock.sdk.replies import Status
@@ -51,6 +54,7 @@ class Client(Calls):
         self.usage = UsageCalls(way)
         self.prices = PriceCalls(way)
         self.ledger = LedgerCalls(way)
+        self.cache = CacheCalls(way)
         self.people = PeopleCalls(way)
         self.sessions = SessionCalls(way)
         self.changes = ChangeCalls(way)
@@ -58,6 +62,10 @@ class Client(Calls):
         self.costs = CostCalls(way)
         self.overview = OverviewCalls(way)
         self.settings = SettingCalls(way)
+        self.routing = RoutingCalls(way)
+        self.audit = AuditCalls(way)
+        self.alerts = AlertCalls(way)
+        self.invoices = InvoiceCalls(way)
 
     async def __aenter__(self) -> Self:
         """Use as a context."""

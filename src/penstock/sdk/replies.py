@@ -2,6 +2,7 @@
 
     replies    keys, scopes, usage, budgets, prices, the ledger, status, models
     people     people, sessions, who is asking, changes
+    oversight  the audit, alerts, invoices
     requests   requests and their spans, costs, the overview, settings
     answers    chat
 
@@ -139,6 +140,36 @@ class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
     held_nanos: int
     heads: dict[str, str]
     problems: tuple[str, ...]
+
+
+class CacheFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """How one node's cache of answers served an organisation since the node started; amounts in nano-dollars. `store`
+    is for owners.
+    """
+
+    org: str
+    hits: int = 0
+    stale: int = 0
+    misses: int = 0
+    kept: int = 0
+    not_kept: int = 0
+    saved_nanos: int = 0
+    store: dict[str, int] | None = None
+
+
+class Purge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What to forget: a tag, a model, or everything; one of them."""
+
+    org: str = ""
+    tag: str | None = None
+    model: str | None = None
+    everything: bool = False
+
+
+class Purged(msgspec.Struct, frozen=True, kw_only=True):
+    """How many answers the node that was asked forgot."""
+
+    forgotten: int
 
 
 class ModelPrice(msgspec.Struct, frozen=True, kw_only=True):

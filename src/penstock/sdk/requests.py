@@ -74,6 +74,7 @@ class RequestView(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int = 0
     reasoning_tokens: int = 0
     cost_nanos: int = 0
+    saved_nanos: int = 0
     price_version: str = ""
     estimated: bool = False
     routed_ms: float = 0.0

@@ -3,6 +3,7 @@
     POST /v1/chat/completions     a chat; `x-simulate: cut;after=3` or model `sim/cut;after=3` orders a misbehaviour
     POST /v1/messages             the same on Anthropic's wire; …/count_tokens counts
     POST /v1beta/models/M:VERB    the same on Gemini's: generateContent, streamGenerateContent?alt=sse, countTokens
+    POST /v1/embeddings           vectors, on OpenAI's wire
     GET  /v1/models               the models it offers, in the words of the vendor whose headers the caller sends
     GET  /truth?after=0&limit=100 closed rows above a sequence, oldest first
     GET  /truth/summary           totals
@@ -17,7 +18,7 @@ arrival give the same behaviour; nothing is called but the ports it listens on.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs
@@ -29,6 +30,7 @@ from penstock.kernel.errors import Cancelled, Invalid, NotFound, PenstockError, 
 from penstock.kernel.ids import new_id
 from penstock.kernel.money import Rates, rates
 from penstock.net.server import Request, Responder, Server, ServerLimits
+from penstock.simulator import embeddings
 from penstock.simulator.answers import answers
 from penstock.simulator.behaviour import Behaviour, Speeds, parse_order
 from penstock.simulator.chat import Chat
@@ -43,9 +45,9 @@ from penstock.simulator.faces import (
     gemini_target,
     lister,
 )
-from penstock.simulator.pen import told_of
+from penstock.simulator.pen import REFUSALS, told_of
 from penstock.simulator.truth import MAX_ROWS, PAGE_ROWS, Truth, TruthRow
-from penstock.simulator.wire import JSON, encode
+from penstock.simulator.wire import JSON, OpenAIPen, encode
 
 _FEMTOS_PER_NANO: Final = 1_000_000
 DEFAULT_PRICE: Final = rates(input=150_000_000, output=600_000_000)
@@ -100,6 +102,8 @@ class Simulator:
         match request.method, request.path:
             case "POST", "/v1/chat/completions":
                 await self._chat(OPENAI, request, responder)
+            case "POST", "/v1/embeddings":
+                await self._embed(request, responder)
             case "POST", "/v1/messages":
                 await self._chat(ANTHROPIC, request, responder)
             case "POST", "/v1/messages/count_tokens":
@@ -143,6 +147,36 @@ class Simulator:
         responder.send(200, JSON, body)
 
     async def _chat(self, face: Face, request: Request, responder: Responder) -> None:
+        async def converse(row: TruthRow) -> None:
+            await self._admit(face, request, responder, row).serve()
+
+        await self._booked(face, request, responder, converse)
+
+    async def _embed(self, request: Request, responder: Responder) -> None:
+        async def embed(row: TruthRow) -> None:
+            self._check_key(OPENAI, request)
+            asked = embeddings.parse_request(request.body)
+            row.model, row.input_tokens = asked.model, embeddings.input_tokens(asked)
+            fault = self.behaviour.next(request.header(b"x-simulate"), asked.model).misbehaviour
+            row.behaviour = row.outcome = fault.kind
+            if fault.kind in REFUSALS:
+                pen = OpenAIPen(row.id, int(row.received_s), embeddings.counted(asked), told_of(fault.kind))
+                row.status, headers, body = pen.refusal(fault.kind, fault.seconds)
+                responder.send(row.status, headers, body)
+                return
+            row.outcome, row.status, row.billed = "ok", 200, True
+            responder.send(200, JSON, embeddings.answer(asked))
+
+        await self._booked(OPENAI, request, responder, embed)
+
+    async def _booked(
+        self,
+        face: Face,
+        request: Request,
+        responder: Responder,
+        serve: Callable[[TruthRow], Awaitable[None]],
+    ) -> None:
+        """Serve what is paid for, and write it down."""
         row = self.truth.open(
             TruthRow(
                 id=new_id(face.id_starts),
@@ -153,8 +187,7 @@ class Simulator:
             )
         )
         try:
-            chat = self._admit(face, request, responder, row)
-            await chat.serve()
+            await serve(row)
         except Cancelled:
             row.outcome = "client_gone"
         except PenstockError as error:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.kernel.clock import Clock
 from penstock.kernel.errors import Conflict, Invalid
-from penstock.kernel.settings import OtelSettings, ProviderSettings, Settings
+from penstock.kernel.settings import CacheSettings, OtelSettings, ProviderSettings, Settings
 from penstock.net.client import HttpClient
 from penstock.net.tls import client_context
 from penstock.ports.records import Collection
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from penstock.ports.spans import SpanSink
     from penstock.wiring.parts import (
         BookedLedger,
+        KeptCache,
         KeptRecords,
         KeptSignals,
         KeptState,
@@ -33,7 +34,14 @@ if TYPE_CHECKING:
 
 PROCESSES_MAX = 64
 """Processes on one machine that share a data folder."""
-EXTRAS = {"redis": "redis", "asyncpg": "postgres", "opentelemetry": "otel", "google": "otel"}
+EXTRAS = {
+    "presidio_analyzer": "pii",
+    "redis": "redis",
+    "asyncpg": "postgres",
+    "opentelemetry": "otel",
+    "google": "otel",
+    "duckdb": "lake",
+}
 
 
 class _Wire(NamedTuple):
@@ -113,6 +121,18 @@ async def signals(settings: Settings) -> KeptSignals:
     if url == "memory:":
         return adapter("signals.embedded", "EmbeddedSignals")()
     return await adapter("signals.redis", "RedisSignals").open(url)
+
+
+async def cache(settings: CacheSettings, clock: Clock) -> KeptCache:
+    """Open the cache of answers. It is kept in memory or in a Redis of its own, never on this machine's disk."""
+    bounds = {"max_entry_bytes": settings.entry_bytes}
+    if settings.url == "memory:":
+        return await adapter("cache.embedded", "MemoryCache").open(
+            None, clock, max_bytes=settings.bytes, **bounds
+        )
+    if settings.url.startswith(("redis:", "rediss:")):
+        return await adapter("cache.redis", "RedisCache").open(settings.url, **bounds)
+    raise _unknown("cache.url", settings.url, "memory: or redis://…")
 
 
 async def stream(settings: Settings, clock: Clock) -> KeptStream:

@@ -19,18 +19,23 @@ from penstock.edge import errors
 from penstock.edge.app import Edge
 from penstock.edge.routes import Routes
 from penstock.gateway.admission import Admission
+from penstock.gateway.cached_answers import CachedAnswers
 from penstock.gateway.calling import Calling
 from penstock.gateway.http import Chats
 from penstock.gateway.idempotency import COLLECTION as IDEMPOTENCY
 from penstock.gateway.idempotency import Idempotency
 from penstock.gateway.pipeline import Inspection, Pipeline
+from penstock.gateway.prompt_cache import PromptCacheCare
 from penstock.gateway.relay import Relay
+from penstock.gateway.rollouts import COLLECTIONS as ROLLOUTS
 from penstock.gateway.structured_care import StructuredCare
+from penstock.gateway.wording import Wordings
 from penstock.kernel.clock import Clock, SystemClock
 from penstock.kernel.errors import PenstockError
 from penstock.kernel.ids import new_id
 from penstock.kernel.settings import Settings
 from penstock.mechanisms.audit import AuditPipe, Listener
+from penstock.mechanisms.config_versions import COLLECTIONS as ROUTING_VERSIONS
 from penstock.mechanisms.headroom import Headroom
 from penstock.mechanisms.limits import Plans
 from penstock.mechanisms.resilience import Resilience
@@ -39,13 +44,19 @@ from penstock.mechanisms.tenancy import Tenancy
 from penstock.net.server import Cors, Server, ServerLimits
 from penstock.net.tls import server_context
 from penstock.wiring import adapters
+from penstock.wiring.answers import open_answers
+from penstock.wiring.batches import COLLECTIONS as BATCHES
 from penstock.wiring.callers import COLLECTIONS, Rarely, open_callers, trim_changes
-from penstock.wiring.catalogue import Catalogue, price_book
+from penstock.wiring.catalogue import Catalogue
 from penstock.wiring.health import Health
+from penstock.wiring.oversight import COLLECTIONS as OVERSIGHT
+from penstock.wiring.oversight import open_oversight
 from penstock.wiring.owner import ADMIN_KEY, adopt_admin_key
 from penstock.wiring.platform import Platform, Stores
 from penstock.wiring.privacy import open_privacy
+from penstock.wiring.rollouts import open_canaries
 from penstock.wiring.routes import declare_routes
+from penstock.wiring.routing import open_catalogue, open_routing
 from penstock.wiring.sight import declare_metrics
 from penstock.wiring.sight_feeds import SightFeeds, TraceTrim, open_sight_feeds
 from penstock.wiring.span_export import open_span_feed
@@ -69,6 +80,19 @@ async def start(
     make_private(Path(settings.store.data))
     async with AsyncExitStack() as opening:
         platform = await _assemble(settings, env, listeners, opening)
+        declare_routes(platform)
+        declare_metrics(platform)
+        platform.oversight = await open_oversight(platform, adapters.secrets(settings, env), opening)
+        canaries = open_canaries(
+            settings,
+            platform.stores,
+            platform.clock,
+            platform.routing.versions,
+            platform.oversight.alerts.tell,
+        )
+        platform.audit.listen(canaries)
+        if env.get(ADMIN_KEY):
+            await adopt_admin_key(platform.tenancy, env[ADMIN_KEY])
         platform.settings_file = "" if file is None else str(file)
         tls = (
             server_context(settings.server.tls_cert, settings.server.tls_key)
@@ -79,6 +103,8 @@ async def start(
         platform.background = [
             asyncio.create_task(platform.tenancy.watch(), name="tenancy"),
             asyncio.create_task(platform.sessions.watch(), name="sessions"),
+            asyncio.create_task(platform.routing.versions.watch(), name="routing"),
+            asyncio.create_task(canaries.run(), name="canaries"),
             asyncio.create_task(_tick(platform), name="tick"),
         ]
         if platform.machines is not None:
@@ -101,10 +127,9 @@ async def _assemble(
     callers = await open_callers(settings, stores, kept, clock, opening)
     tenancy = callers.tenancy
     providers = await adapters.found_providers(settings, env)
-    catalogue = Catalogue(settings, price_book(settings, providers), clock)
-    opening.push_async_callback(catalogue.close)
-    await catalogue.open(providers, kept)
     resilience = Resilience(settings.resilience, clock)
+    catalogue = await open_catalogue(settings, providers, kept, resilience, clock, opening)
+    routing = await open_routing(settings, stores, catalogue, clock)
     plans = Plans(clock)
     admission = Admission(
         settings.admission, plans, stores.state, stores.ledger, settings.ledger.hold_timeout_s
@@ -112,12 +137,13 @@ async def _assemble(
     metrics = Metrics()
     sight = await open_sight_feeds(settings, clock, opening)
     spans = await open_span_feed(settings.otel, providers, kept, opening)
-    heard_by = (metrics, *sight.listeners, *((spans,) if spans is not None else ()), *listeners)
+    heard_by = (metrics, routing.tiers, *sight.listeners, *((spans,) if spans else ()), *listeners)
     audit = _open_audit(settings, stores, clock, heard_by, opening)
-    inspections = (*open_privacy(settings, clock, opening), StructuredCare())
-    rungs = _Rungs(catalogue, tenancy, admission, resilience, audit, inspections)
+    answers = await open_answers(settings, stores.signals, kept, clock, opening)
+    inspections = await _inspections(settings, clock, opening)
+    rungs = _Rungs(catalogue, tenancy, admission, resilience, audit, inspections, answers)
     routes = Routes()
-    platform = Platform(
+    return Platform(
         settings=settings,
         clock=clock,
         stores=stores,
@@ -130,6 +156,7 @@ async def _assemble(
         authenticator=callers.authenticator,
         oidc=callers.oidc,
         catalogue=catalogue,
+        routing=routing,
         admission=admission,
         resilience=resilience,
         audit=audit,
@@ -143,14 +170,11 @@ async def _assemble(
         routes=routes,
         server=_server(settings, Edge(routes, callers.authenticator)),
         chats=_chats(settings, clock, stores, rungs),
+        answers=answers,
+        inspections=inspections,
         health=_health(stores, sight),
         resources=opening,
     )
-    declare_routes(platform)
-    declare_metrics(platform)
-    if env.get(ADMIN_KEY):
-        await adopt_admin_key(tenancy, env[ADMIN_KEY])
-    return platform
 
 
 def _open_audit(
@@ -174,6 +198,12 @@ def _health(stores: Stores, sight: SightFeeds) -> Health:
     return health
 
 
+async def _inspections(settings: Settings, clock: Clock, opening: AsyncExitStack) -> tuple[Inspection, ...]:
+    """Return what looks into requests, in order: whoever marks what a vendor may keep sees what is really sent."""
+    marks = (PromptCacheCare(clock),) if settings.cache.mark_prompts else ()
+    return (*await open_privacy(settings, clock, opening), StructuredCare(), *marks)
+
+
 class _Rungs(NamedTuple):
     """What a paid request passes, beside the stores."""
 
@@ -183,6 +213,7 @@ class _Rungs(NamedTuple):
     resilience: Resilience
     audit: AuditPipe
     inspections: tuple[Inspection, ...]
+    answers: CachedAnswers | None
 
 
 def _chats(settings: Settings, clock: Clock, stores: Stores, rungs: _Rungs) -> Chats:
@@ -190,13 +221,13 @@ def _chats(settings: Settings, clock: Clock, stores: Stores, rungs: _Rungs) -> C
         routes=rungs.catalogue.current,
         tenancy=rungs.tenancy,
         admission=rungs.admission,
-        calling=Calling(rungs.admission, rungs.resilience),
+        calling=Calling(rungs.admission, rungs.resilience, rungs.catalogue.loads),
         ledger=stores.ledger,
         relay=Relay(stores.ledger, rungs.resilience, clock),
         audit=rungs.audit,
-        codecs=CODECS,
-        clock=clock,
+        wordings=Wordings(CODECS, clock),
         inspections=rungs.inspections,
+        answers=rungs.answers,
     )
     return Chats(
         pipeline,
@@ -210,7 +241,9 @@ def _chats(settings: Settings, clock: Clock, stores: Stores, rungs: _Rungs) -> C
 async def _open_stores(settings: Settings, clock: Clock, opening: AsyncExitStack) -> Stores:
     stream = await adapters.stream(settings, clock)
     opening.push_async_callback(stream.close)
-    records = await adapters.records(settings, (*COLLECTIONS, IDEMPOTENCY), clock)
+    records = await adapters.records(
+        settings, (*COLLECTIONS, *ROUTING_VERSIONS, *BATCHES, *OVERSIGHT, *ROLLOUTS, IDEMPOTENCY), clock
+    )
     opening.push_async_callback(records.close)
     state = await adapters.state(settings, clock)
     opening.push_async_callback(state.close)
@@ -245,6 +278,7 @@ async def _tick(platform: Platform) -> None:
     stream, clock = platform.stores.stream, platform.clock
     kept_s = platform.settings.audit.retain_days * DAY_S
     forget_changes = Rarely(partial(trim_changes, platform), clock)
+    forget_alerts = Rarely(platform.oversight.alerts.trim, clock) if platform.oversight is not None else None
     forget_traces = TraceTrim(platform)
 
     async def trim() -> None:
@@ -258,6 +292,7 @@ async def _tick(platform: Platform) -> None:
             platform.headroom.tick,
             trim,
             forget_changes.tick,
+            *((forget_alerts.tick,) if forget_alerts is not None else ()),
             forget_traces.tick,
         ):
             try:

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
+from penstock.gateway.key_pool import KeyPool
+from penstock.gateway.load import Loads
 from penstock.gateway.routing import Endpoint, RouteTable
 from penstock.kernel.clock import Clock
 from penstock.kernel.errors import PenstockError
-from penstock.kernel.settings import PriceSettings, ProviderSettings, Settings
+from penstock.kernel.settings import PriceSettings, ProviderSettings, RoutingDocument, Settings
 from penstock.mechanisms.price_data import (
     SELF_HOSTED_FREE,
     FreeRule,
@@ -42,9 +44,13 @@ DAY_S = 86_400
 class Catalogue:
     """Providers and the table over them."""
 
-    def __init__(self, settings: Settings, prices: PriceBook, clock: Clock) -> None:
-        """Start without any provider; `open` brings them."""
-        self._settings = settings
+    def __init__(
+        self, settings: Settings, prices: PriceBook, clock: Clock, loads: Loads | None = None
+    ) -> None:
+        """Start without any provider; `open` brings them. `loads` tell routes how back ends are."""
+        self._document = RoutingDocument(routes=settings.routes, residency=settings.residency)
+        self.loads = loads
+        self._aged = False
         self._clock = clock
         self.prices = prices
         self._endpoints: dict[str, Endpoint] = {}
@@ -59,8 +65,10 @@ class Catalogue:
     async def open(self, providers: tuple[ProviderSettings, ...], kept: Secrets) -> None:
         """Open `providers` and build the table. Raises Invalid for routes that cannot be."""
         for settings in providers:
-            provider = await adapters.provider(settings, kept, self._clock)
-            self._endpoints[settings.name] = Endpoint(provider=provider, models=(), timers=_timers(settings))
+            provider = await _opened(settings, kept, self._clock)
+            self._endpoints[settings.name] = Endpoint(
+                provider=provider, models=(), timers=_timers(settings), region=settings.region
+            )
         await asyncio.gather(*[self._ask(settings) for settings in providers])
         self._rebuild()
 
@@ -68,7 +76,8 @@ class Catalogue:
         """Follow the day, and have silent providers asked again. Called once a second; waits for none of them."""
         if self._silent and (self._asking is None or self._asking.done()):
             self._asking = asyncio.create_task(self._ask_again(), name="catalogue")
-        if self.table.day != self._today():
+        if self._aged or self.table.day != self._today():
+            self._aged = False
             self._rebuild()
 
     async def close(self) -> None:
@@ -95,8 +104,27 @@ class Catalogue:
         models = await self._models(settings, endpoint.provider)
         self._endpoints[settings.name] = msgspec.structs.replace(endpoint, models=models)
 
+    def built(self, document: RoutingDocument) -> RouteTable:
+        """Return the table that a routing document comes to today; raises Invalid listing every mistake."""
+        return RouteTable(
+            self._endpoints,
+            document.routes,
+            self.prices,
+            self._today(),
+            residency=document.residency,
+            load=self.loads,
+        )
+
+    def adopt(self, document: RoutingDocument, table: RouteTable) -> None:
+        """Route by `document` from now on. `table` is what it came to when it was built: the next tick builds it anew,
+        with what providers serve and cost by now.
+        """
+        self._document = document
+        self.table = table
+        self._aged = True
+
     def _rebuild(self) -> None:
-        self.table = RouteTable(self._endpoints, self._settings.routes, self.prices, self._today())
+        self.table = self.built(self._document)
         for model, reason in self.table.unpriced.items():
             _log.warning("model %s is not served: %s", model, reason)
 
@@ -126,6 +154,19 @@ class Catalogue:
 
     def _today(self) -> int:
         return int(self._clock.wall_s()) // DAY_S
+
+
+async def _opened(settings: ProviderSettings, kept: Secrets, clock: Clock) -> ChatProvider:
+    """Open a provider; one with several keys as a pool of as many."""
+    names = tuple(dict.fromkeys(name for name in (settings.secret, *settings.secrets) if name))
+    if len(names) < 2:
+        name = names[0] if names else ""
+        return await adapters.provider(msgspec.structs.replace(settings, secret=name), kept, clock)
+    keys = {
+        name: await adapters.provider(msgspec.structs.replace(settings, secret=name), kept, clock)
+        for name in names
+    }
+    return KeyPool(keys, clock)
 
 
 def price_book(settings: Settings, providers: tuple[ProviderSettings, ...]) -> PriceBook:

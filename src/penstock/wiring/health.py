@@ -33,6 +33,10 @@ class Health:
         """Return the last answer of a store."""
         return self._works[name]
 
+    def answers(self) -> dict[str, bool]:
+        """Return the last answer of every store by name."""
+        return dict(self._works)
+
     async def tick(self) -> None:
         """Ask every store, all at the same time."""
         names = tuple(self._questions)

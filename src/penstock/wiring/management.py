@@ -59,6 +59,9 @@ def management(platform: Platform, status: Callable[[], Status]) -> LateApp:
                 recent=platform.recent,
                 oidc=platform.oidc,
                 settings_file=platform.settings_file,
+                routing=platform.routing,
+                oversight=platform.oversight,
+                answers=platform.answers.cache if platform.answers is not None else None,
                 sight=importlib.import_module("penstock.wiring.pressures").sight(platform),
             )
         )

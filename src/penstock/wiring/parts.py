@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from penstock.ports.cache import Cache
 from penstock.ports.ledger import Ledger, SettlesInBackground
 from penstock.ports.records import Records
 from penstock.ports.signals import Signals
@@ -50,6 +51,10 @@ class KeptRecords(Records, Kept, Protocol):
 
 class KeptState(State, Kept, Protocol):
     """The shared state as wiring holds it."""
+
+
+class KeptCache(Cache, Kept, Protocol):
+    """A cache as wiring holds it."""
 
 
 class KeptSignals(Signals, Kept, Protocol):

@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING
 from penstock.edge.auth import Authenticator
 from penstock.edge.routes import Routes
 from penstock.gateway.admission import Admission
+from penstock.gateway.cached_answers import CachedAnswers
 from penstock.gateway.http import Chats
+from penstock.gateway.management.oversight_part import OversightPart
+from penstock.gateway.management.routing_part import RoutingPart
+from penstock.gateway.pipeline import Inspection
 from penstock.kernel.clock import Clock
 from penstock.kernel.settings import Settings
 from penstock.mechanisms.audit import AuditPipe
@@ -68,6 +72,7 @@ class Platform:
     oidc: OidcClient | None
     """None when people sign in by password only."""
     catalogue: Catalogue
+    routing: RoutingPart
     admission: Admission
     resilience: Resilience
     audit: AuditPipe
@@ -83,12 +88,18 @@ class Platform:
     routes: Routes
     server: Server
     chats: Chats
+    answers: CachedAnswers | None
+    """None when answers are not kept."""
+    inspections: tuple[Inspection, ...]
+    """What looks into requests before they are admitted."""
     health: Health
     resources: AsyncExitStack
     background: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
     settings_file: str = ""
     """Where the settings were read from; "" when no file was."""
     draining: bool = False
+    oversight: OversightPart | None = None
+    """None until it is opened, last of all."""
 
     @property
     def port(self) -> int:

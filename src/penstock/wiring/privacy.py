@@ -8,34 +8,48 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TypeVar
 
+from penstock.gateway.context_care import ContextCare
 from penstock.gateway.pipeline import Inspection
 from penstock.gateway.privacy import GuardCare, PrivacyCare, Tenant
 from penstock.kernel.clock import Clock
 from penstock.kernel.errors import Invalid
-from penstock.kernel.settings import GuardSettings, PrivacySettings, Settings
+from penstock.kernel.settings import (
+    ContextSettings,
+    GuardSettings,
+    PrivacySettings,
+    RecogniserSettings,
+    Settings,
+)
 from penstock.mechanisms.guards import Decision, Guards, Post, TopicGuard
 from penstock.mechanisms.overrides import REFUSE_AT, OverrideGuard
 from penstock.mechanisms.redaction.policy import Action, RedactionPolicy, Tally, faults
-from penstock.mechanisms.redaction.redactor import Redactor
+from penstock.mechanisms.redaction.redactor import Recogniser, Redactor
 from penstock.mechanisms.redaction.scanner import Scanner
+from penstock.wiring import adapters
 
-S = TypeVar("S", PrivacySettings, GuardSettings)
+S = TypeVar("S", PrivacySettings, GuardSettings, ContextSettings)
 R = TypeVar("R")
 _log = logging.getLogger("penstock.privacy")
 
 
-def open_privacy(settings: Settings, clock: Clock, opening: AsyncExitStack) -> tuple[Inspection, ...]:
+async def open_privacy(settings: Settings, clock: Clock, opening: AsyncExitStack) -> tuple[Inspection, ...]:
     """Return the inspections that the settings ask for; `opening` closes them. Raises Invalid with every mistake."""
     opened: list[Inspection] = []
+    if settings.context:  # first: what is cut off need not be looked at
+        opened.append(ContextCare(_by_tenant("context", settings.context, lambda _field, row: row)))
     if settings.guards:
         opened.append(GuardCare(_by_tenant("guards", settings.guards, _guards)))
     if settings.privacy:
         scanner = Scanner()
-        redactor = Redactor(scanner, clock, Tally(clock), _told)
+        redactor = Redactor(
+            scanner, clock, Tally(clock), _told, await _recogniser(settings.recogniser, opening)
+        )
         opening.push_async_callback(redactor.late.close)
-        opened.append(PrivacyCare(redactor, scanner, _by_tenant("privacy", settings.privacy, _policy)))
+        made = partial(_policy, redactor.known)
+        opened.append(PrivacyCare(redactor, scanner, _by_tenant("privacy", settings.privacy, made)))
     return tuple(opened)
 
 
@@ -51,7 +65,20 @@ def _by_tenant(name: str, rows: tuple[S, ...], made: Callable[[str, S], R]) -> d
     return rules
 
 
-def _policy(field: str, row: PrivacySettings) -> RedactionPolicy:
+async def _recogniser(settings: RecogniserSettings, opening: AsyncExitStack) -> Recogniser | None:
+    """Start the second engine where one is asked for. Raises Invalid, Unavailable."""
+    if settings.engine == "none":
+        return None
+    engine = adapters.adapter("recognisers.presidio", "PresidioRecogniser")(
+        settings.languages, settings.models
+    )
+    opening.push_async_callback(engine.close)
+    await engine.start()
+    _log.info("personal data: %s", engine.status)
+    return engine
+
+
+def _policy(known: frozenset[str], field: str, row: PrivacySettings) -> RedactionPolicy:
     policy = RedactionPolicy(
         requests={entity: Action(treatment) for entity, treatment in row.requests.items()},
         answers={entity: Action(treatment) for entity, treatment in row.answers.items()},
@@ -59,7 +86,7 @@ def _policy(field: str, row: PrivacySettings) -> RedactionPolicy:
         budget_ms=row.budget_ms,
         past_budget=row.past_budget,
     )
-    wrong = faults(policy)
+    wrong = faults(policy, known)
     if wrong:
         raise Invalid("; ".join(wrong), field=field, value=len(wrong))
     return policy

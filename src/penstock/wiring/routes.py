@@ -23,8 +23,6 @@ def declare_routes(platform: Platform) -> None:
     routes.add("POST", "/v1/responses", Policy.CALLER, chats.speaking(RESPONSES))
     routes.add("POST", "/v1/completions", Policy.CALLER, chats.speaking(COMPLETIONS))
     routes.add("POST", "/v1/messages", Policy.CALLER, chats.speaking(anthropic_face(platform.clock)))
-    for api in ("/v1beta", "/v1"):  # Google's SDKs call either
-        routes.mount(f"{api}/models/", Policy.CALLER, chats.generate, method="POST")
     declare_faces(platform)
     routes.add("GET", "/healthz", Policy.PUBLIC, probes.alive)
     routes.add("GET", "/readyz", Policy.PUBLIC, probes.ready)

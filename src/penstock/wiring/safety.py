@@ -54,7 +54,7 @@ def check(settings: Settings, *, workers: int, admin_key: str) -> None:
     reasons.extend(
         f"{name} is not an address like scheme://user:password@host:port/name; "
         "in a password, write / : @ as %2F %3A %40"
-        for name, url in urls.items()
+        for name, url in {**urls, "cache.url": settings.cache.url or "memory:"}.items()
         if not _is_address(url)
     )
     if workers > 1:

@@ -22,7 +22,9 @@ from penstock.kernel.settings import Settings
 
 ENV_START = "PENSTOCK_"
 NOT_SETTINGS = ("PENSTOCK_SECRET_", "PENSTOCK_ADMIN_KEY", "PENSTOCK_URL", "PENSTOCK_KEY", "PENSTOCK_CONFIG")
-LISTS = frozenset({"providers", "routes", "prices", "privacy", "guards"})
+LISTS = frozenset(
+    {"alerts", "context", "guards", "prices", "privacy", "providers", "residency", "routes", "webhooks"}
+)
 
 
 def environment() -> dict[str, str]:
@@ -117,7 +119,13 @@ def _plain(text: str) -> object:
 
 def _check_unique(values: Mapping[str, object], mistakes: list[str]) -> None:
     """Two providers of one name, or two routes of one model, would hide each other."""
-    for table, key in (("providers", "name"), ("routes", "model")):
+    for table, key in (
+        ("providers", "name"),
+        ("routes", "model"),
+        ("residency", "org"),
+        ("alerts", "rule"),
+        ("webhooks", "name"),
+    ):
         names = [str(getattr(item, key)) for item in cast("tuple[object, ...]", values.get(table, ()))]
         repeated = sorted({name for name in names if names.count(name) > 1})
         mistakes.extend(f"{table}: {key} {name!r} is there more than once" for name in repeated)

@@ -25,6 +25,7 @@ from penstock.gateway.pipeline import Inquiry, Pipeline
 from penstock.gateway.relay import Relay
 from penstock.gateway.routing import Endpoint, RouteTable
 from penstock.gateway.story import Story
+from penstock.gateway.wording import Wordings
 from penstock.kernel.clock import ManualClock
 from penstock.kernel.context import Principal, RequestContext
 from penstock.kernel.errors import Cancelled
@@ -233,8 +234,7 @@ class House:
             ledger=stores,
             relay=Relay(stores, self.resilience, self.clock),
             audit=audit,
-            codecs=CODECS,
-            clock=self.clock,
+            wordings=Wordings(CODECS, self.clock),
         )
 
     def context(self, who: Principal | None = None) -> RequestContext:

@@ -21,6 +21,7 @@ from penstock.gateway.pipeline import Inquiry, Pipeline
 from penstock.gateway.relay import CHECKPOINT_EVENTS, Relay
 from penstock.gateway.routing import Endpoint, RouteTable
 from penstock.gateway.story import Story
+from penstock.gateway.wording import Wordings
 from penstock.kernel.clock import ManualClock
 from penstock.kernel.context import RequestContext
 from penstock.kernel.errors import PenstockError
@@ -133,8 +134,7 @@ def served(*steps: Step, **members: object) -> Seen:
         ledger=ledger,
         relay=Relay(ledger, resilience, clock),  # pyright: ignore[reportArgumentType]  # a double that has what the relay uses
         audit=AuditPipe(None, clock),  # pyright: ignore[reportArgumentType]  # never started: it only counts
-        codecs=CODECS,
-        clock=clock,
+        wordings=Wordings(CODECS, clock),
     )
     context = RequestContext("req_1", principal(), deadline_s=clock.monotonic_s() + 60, received_ns=0)
     body = {"model": MODEL, "messages": [{"role": "user", "content": "How full is it?"}], **members}

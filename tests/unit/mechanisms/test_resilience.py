@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from penstock.kernel.clock import ManualClock
 from penstock.kernel.faults import FAILURE_KINDS, RETRY_NEVER
 from penstock.kernel.settings import ResilienceSettings
-from penstock.mechanisms.resilience import Breaker, Resilience, RetryBudget
+from penstock.mechanisms.breaker import Breaker
+from penstock.mechanisms.resilience import Resilience
+from penstock.mechanisms.retry_budget import RetryBudget
 from penstock.ports.providers import ProviderFailure
 from tests.support import run
 
@@ -81,8 +87,9 @@ def test_a_callers_mistake_is_not_carried_to_another_back_end() -> None:
     assert other.script == ["ok"]
 
 
-def test_a_reset_is_tried_again_once_only() -> None:
-    backend = Backend("a", ["connection_reset"] * 3)
+@pytest.mark.parametrize("kind", ["connection_reset", "first_byte_timeout", "connect_timeout"])
+def test_a_reset_or_a_timeout_is_tried_again_once_only(kind: str) -> None:
+    backend = Backend("a", [kind] * 3)
     with pytest.raises(ProviderFailure):
         asked(Resilience(FAST, ManualClock()), backend)
     assert len(backend.script) == 1
@@ -276,3 +283,78 @@ def test_a_cancelled_probe_does_not_hold_the_breaker_half_open() -> None:
 
     run(cancelled())
     assert resilience.breaker("a").admits()
+
+
+@pytest.mark.parametrize(("hint_s", "calls"), [(0.4, 3), (0.5, 3), (0.6, 2), (1.1, 1)])
+def test_all_pauses_of_a_request_together_stay_within_the_cap(hint_s: float, calls: int) -> None:
+    """Given a cap of one unit, two hints of more than half of it do not both fit."""
+    unit_s = 0.004
+    made: list[float] = []
+
+    class Limited(Backend):
+        async def call(self) -> str:
+            made.append(hint_s)
+            raise ProviderFailure("wait", kind="rate_limited", retry_after_s=hint_s * unit_s)
+
+    settings = ResilienceSettings(backoff_base_s=0.0001, backoff_cap_s=unit_s, max_attempts=3)
+    with pytest.raises(ProviderFailure):
+        asked(Resilience(settings, ManualClock()), Limited("a", []))
+    assert len(made) == calls
+
+
+@given(
+    st.lists(st.sampled_from(["ok", "ok", *FAILURE_KINDS]), min_size=1, max_size=400),
+    st.integers(min_value=1, max_value=5),
+)
+@hypothesis_settings(max_examples=40, deadline=None)
+def test_whatever_fails_calls_stay_within_one_point_two_times_the_requests(
+    script: list[str], backends: int
+) -> None:
+    """Over a process's life: 20 in 100, and the ten to start with."""
+    resilience = Resilience(
+        ResilienceSettings(backoff_base_s=1e-9, backoff_cap_s=1e-6, max_attempts=10), ManualClock()
+    )
+    targets = [Backend(str(index), []) for index in range(backends)]
+    calls = 0
+
+    async def call(target: Backend) -> str:
+        nonlocal calls
+        kind = script[calls % len(script)]
+        calls += 1
+        if kind != "ok":
+            raise ProviderFailure("scripted", kind=kind)
+        return target.label
+
+    async def allowed(_target: Backend, _failure: ProviderFailure) -> bool:
+        return True
+
+    async def crowd() -> None:
+        for _ in range(200):
+            with suppress(ProviderFailure):
+                done = await resilience.first_answer(targets, call, 1e12, allowed)
+                resilience.answered(done.answer)
+
+    run(crowd())
+    assert calls <= 200 * 1.2 + 10
+
+
+def test_an_outlier_gives_way_to_its_peer_and_is_used_when_it_stands_alone() -> None:
+    resilience = Resilience(FAST, ManualClock())
+    for _ in range(10):
+        resilience.answered("b")
+        resilience.answered("b")
+        resilience.answered("a")
+        resilience.failed_later("a", ProviderFailure("cut", kind="cut"))
+    assert resilience.states() == {"a": "closed", "b": "closed"}
+    assert asked(resilience, Backend("a", []), Backend("b", [])) == "b"
+    assert asked(resilience, Backend("a", [])) == "a"
+
+
+def test_an_outlier_is_better_than_an_open_breaker() -> None:
+    resilience = Resilience(FAST, ManualClock())
+    for _ in range(20):
+        resilience.answered("b")
+        resilience.outliers.noted("a", good=False)
+    for _ in range(5):
+        resilience.breaker("b").failed()
+    assert asked(resilience, Backend("a", []), Backend("b", [])) == "a"

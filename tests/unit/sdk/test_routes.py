@@ -15,8 +15,10 @@ from penstock.kernel.context import Cap
 from penstock.kernel.errors import Invalid, Upstream
 from penstock.sdk.calls import PAGE_ROWS, Calls
 from penstock.sdk.client import Client
+from penstock.sdk.oversight import AuditQuery, Invoice
 from penstock.sdk.people import InviteRequest, LinkSignIn, OidcSignIn, PersonChange, SignIn
-from penstock.sdk.replies import KeyChange, KeyRequest, ScopeRequest
+from penstock.sdk.replies import KeyChange, KeyRequest, Purge, ScopeRequest
+from penstock.sdk.routing import RouteQuestion
 from penstock.sdk.transport import HttpTransport
 from tests.support import run
 from tests.unit.sdk.wires import Scripted
@@ -47,6 +49,11 @@ VERDICT = {
     "problems": [],
 }  # fmt: skip
 REQUEST = {"request_id": "req_1", "at_s": 1.0, "calls": [{"provider": "p", "model": "m"}]}
+FORECAST = {"org": "o", "today_nanos": 1, "today_end_nanos": 2, "month_nanos": 3, "month_end_nanos": 4}
+RECONCILED = {
+    "vendor": "openai", "since": "2026-11-20", "until": "2026-11-20", "agrees": True, "ours_nanos": 1,
+    "theirs_nanos": 1, "difference_nanos": 0, "counts": {"matched": 1}, "lines": [],
+}  # fmt: skip
 COSTS = {"by": ["day"], "rows": [{"group": ["1"]}], "total": {}, "since_s": 1.0, "until_s": 2.0}
 ANSWER = {"choices": [{"message": {"role": "assistant", "content": "Hi"}}]}
 INVITED = {"person": PERSON, "link_token": "penl-x"}
@@ -54,8 +61,42 @@ CAP = Cap(window="day", limit_nanos=5, warn_percent=(50,))
 CAP_BODY = {"window": "day", "limit_nanos": 5, "warn_percent": [50], "hard": True}
 ASK = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 
+VERSION = {"number": 3}
+ROUTING = {"version": VERSION, "document": {}}
+
 # name, what is called, what the server answers, the method and target it must be asked, the body it must be given
 ROUTES = [
+    ("routing.get", lambda c: c.routing.get(3), ROUTING, "GET /api/v1/routing?version=3", None),
+    ("routing.history", lambda c: c.routing.history(9), [VERSION], "GET /api/v1/routing/versions?limit=9", None),
+    ("routing.tiers", lambda c: c.routing.tiers(), [{"model": "m"}], "GET /api/v1/routing/tiers", None),
+    (
+        "routing.check",
+        lambda c: c.routing.check({"routes": []}),
+        {"sound": True, "routes": 0},
+        "POST /api/v1/routing/check",
+        {"document": {"routes": []}},
+    ),
+    (
+        "routing.apply",
+        lambda c: c.routing.apply({}, why="w", based_on=2),
+        VERSION,
+        "PUT /api/v1/routing",
+        {"document": {}, "why": "w", "based_on": 2},
+    ),
+    (
+        "routing.rollback",
+        lambda c: c.routing.rollback(1),
+        VERSION,
+        "POST /api/v1/routing/rollback",
+        {"to": 1, "why": ""},
+    ),
+    (
+        "routing.explain",
+        lambda c: c.routing.explain(RouteQuestion(model="m", user="u")),
+        {"model": "m", "version": 1},
+        "POST /api/v1/routing/explain",
+        {"model": "m", "user": "u"},
+    ),
     ("me", lambda c: c.me(), {"kind": "key", "id": "k", "role": "owner"}, "GET /api/v1/me", None),
     ("status", lambda c: c.status(), STATUS, "GET /api/v1/status", None),
     ("chat.create", lambda c: c.chat.create(**ASK), ANSWER, "POST /v1/chat/completions", ASK),
@@ -103,6 +144,14 @@ ROUTES = [
     ("usage.list", lambda c: c.usage.list("o", "/t"), [], "GET /api/v1/usage?org=o&prefix=%2Ft&limit=1000", None),
     ("prices.list", lambda c: c.prices.list("p", "m"), [], "GET /api/v1/prices?provider=p&model=m&limit=1000", None),
     ("ledger.verify", lambda c: c.ledger.verify(), VERDICT, "GET /api/v1/ledger/verify", None),
+    ("cache.status", lambda c: c.cache.status("o"), {"org": "o"}, "GET /api/v1/cache?org=o", None),
+    (
+        "cache.purge",
+        lambda c: c.cache.purge(Purge(tag="doc:1")),
+        {"forgotten": 1},
+        "POST /api/v1/cache/purge",
+        {"tag": "doc:1"},
+    ),
     ("people.list", lambda c: c.people.list(), [PERSON], "GET /api/v1/people?limit=1000", None),
     (
         "people.invite",
@@ -182,6 +231,30 @@ ROUTES = [
         COSTS,
         "GET /api/v1/costs?by=day%2Cmodel&team=search",
         None,
+    ),
+    (
+        "costs.chargeback",
+        lambda c: c.costs.chargeback("2026-11-01", "2026-11-30", "o"),
+        b"",
+        "GET /api/v1/costs/chargeback?since=2026-11-01&until=2026-11-30&org=o",
+        None,
+    ),
+    ("costs.forecast", lambda c: c.costs.forecast("o"), FORECAST, "GET /api/v1/costs/forecast?org=o", None),
+    (
+        "audit.query",
+        lambda c: c.audit.query(AuditQuery(sql="select 1")),
+        {"columns": ["1"], "types": ["INTEGER"], "rows": [[1]], "truncated": False},
+        "POST /api/v1/audit/query",
+        {"sql": "select 1"},
+    ),
+    ("alerts.list", lambda c: c.alerts.list(), {"standing": [], "past": []}, "GET /api/v1/alerts", None),
+    ("alerts.test", lambda c: c.alerts.test("o"), {"targets": 2}, "POST /api/v1/alerts/test?org=o", None),
+    (
+        "invoices.reconcile",
+        lambda c: c.invoices.reconcile(Invoice(vendor="openai", form="csv", text="t")),
+        RECONCILED,
+        "POST /api/v1/reconcile",
+        {"vendor": "openai", "form": "csv", "text": "t"},
     ),
     ("overview.get", lambda c: c.overview.get("acme"), {"at_s": 1.0}, "GET /api/v1/overview?org=acme", None),
     ("settings.get", lambda c: c.settings.get(), {"rows": [{"key": "server.port"}]}, "GET /api/v1/settings", None),

@@ -45,6 +45,7 @@ class Chores:
             health=SimpleNamespace(tick=self.stumble),
             catalogue=idle,
             headroom=idle,
+            oversight=None,
         )
 
 

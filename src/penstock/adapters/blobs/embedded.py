@@ -86,6 +86,15 @@ def _names_below(folder: Path, escaped: str = "") -> Iterator[tuple[str, Path]]:
                 yield unquote(escaped + entry.name[:-1]), Path(entry.path)
 
 
+def _force(folder: Path) -> None:
+    """Force what a folder lists onto the disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 class FileBlobs:
     """Immutable bytes by digest and by name, in files."""
 
@@ -113,6 +122,10 @@ class FileBlobs:
     async def name(self, tenant: str, name: str, value: bytes) -> str:
         """Store bytes and bind `name` to them; returns the digest."""
         return await self._run(self._put, tenant, value, name)
+
+    async def unname(self, tenant: str, name: str) -> bool:
+        """End a name; False when there was none."""
+        return await self._run(self._unname, tenant, name)
 
     async def get(self, tenant: str, digest_or_name: str) -> bytes:
         """Return the bytes of a digest (64 hexadecimal digits) or of a name, verified."""
@@ -205,11 +218,16 @@ class FileBlobs:
         except BaseException:  # because half a file must not stay, whatever stopped it
             temp.unlink(missing_ok=True)
             raise
-        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        _force(target.parent)
+
+    def _unname(self, tenant: str, name: str) -> bool:
+        pointer = self._folder / _tenant_folder(tenant) / "names" / _name_path(name)
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            pointer.unlink()
+        except FileNotFoundError:
+            return False
+        _force(pointer.parent)
+        return True
 
     def _get(self, tenant: str, digest_or_name: str) -> bytes:
         place = self._folder / _tenant_folder(tenant)

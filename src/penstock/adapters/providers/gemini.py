@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -16,10 +16,13 @@ from msgspec import Raw
 
 from penstock.adapters.providers.manner import Manner
 from penstock.adapters.providers.vendor import VendorProvider
+from penstock.dialects.embeddings import packed
 from penstock.dialects.gemini import CODEC
 from penstock.kernel.clock import Clock
+from penstock.kernel.embed import EmbedReply
+from penstock.kernel.errors import Upstream
 from penstock.net.client import HttpClient
-from penstock.ports.providers import ChatCall
+from penstock.ports.providers import ChatCall, EmbedCall, ProviderFailure
 from penstock.ports.secrets import Secret
 
 PAGES_MAX: Final = 10
@@ -34,7 +37,7 @@ _VERSIONED: Final = re.compile(r"/v1(?:beta|alpha)?$")
 
 
 class GeminiProvider(VendorProvider):
-    """A `ChatProvider`, `ListsModels` and `CountsTokens`."""
+    """A `ChatProvider`, `Embeds`, `ListsModels` and `CountsTokens`."""
 
     def __init__(
         self,
@@ -97,6 +100,38 @@ class GeminiProvider(VendorProvider):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise self._nonsense("a count of tokens") from None
 
+    async def embed(self, call: EmbedCall) -> EmbedReply:
+        """Make one attempt to have texts embedded; it takes no numbers of tokens. Raises `ProviderFailure`."""
+        request = call.request
+        if not request.texts or request.extras:
+            raise ProviderFailure(
+                "Gemini embeds texts alone, and is told nothing else about them.",
+                kind="invalid",
+                dispatched=False,
+            )
+        path = resource(request.model)
+        each: dict[str, Any] = {"model": path}
+        if request.dimensions is not None:
+            each["outputDimensionality"] = request.dimensions
+        wire = {"requests": [{**each, "content": {"parts": [{"text": text}]}} for text in request.texts]}
+        body = await self._called(
+            f"/{quote(path)}:batchEmbedContents".encode(),
+            msgspec.json.encode(wire),
+            call.request_id,
+            call.timers,
+        )
+        try:
+            told = _EMBEDDED.decode(body)
+            vectors = tuple([packed(embedding.values) for embedding in told.embeddings])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Upstream):
+            raise self._nonsense("embeddings") from None
+        usage = told.usage_metadata
+        return EmbedReply(
+            model=request.model,
+            vectors=vectors,
+            input_tokens=None if usage is None else usage.prompt_token_count,
+        )
+
 
 def resource(model: str) -> str:
     """Return the resource that `model` is: itself when it names its collection (``tunedModels/…``)."""
@@ -128,6 +163,20 @@ class _Count(msgspec.Struct, gc=False, rename="camel"):
     total_tokens: int
 
 
+class _Embedding(msgspec.Struct, gc=False):
+    values: list[float]
+
+
+class _Usage(msgspec.Struct, gc=False, rename="camel"):
+    prompt_token_count: int | None = None
+
+
+class _Embedded(msgspec.Struct, gc=False, rename="camel"):
+    embeddings: list[_Embedding]
+    usage_metadata: _Usage | None = None
+
+
+_EMBEDDED: Final = msgspec.json.Decoder(_Embedded)
 _PAGE: Final = msgspec.json.Decoder(_Page)
 _COUNT: Final = msgspec.json.Decoder(_Count)
 _REQUEST: Final = msgspec.json.Decoder(dict[str, Raw])

@@ -15,10 +15,13 @@ from msgspec import Raw
 from penstock.adapters.providers.manner import Manner
 from penstock.adapters.providers.quirks import PLAIN, QUIRKS
 from penstock.adapters.providers.vendor import VendorProvider
+from penstock.dialects import embeddings
 from penstock.dialects.openai import CODEC
 from penstock.kernel.clock import Clock
+from penstock.kernel.embed import EmbedReply
+from penstock.kernel.errors import Upstream
 from penstock.net.client import HttpClient
-from penstock.ports.providers import ChatCall
+from penstock.ports.providers import ChatCall, EmbedCall, ProviderFailure
 from penstock.ports.secrets import Secret
 
 ANSWER_MARKS: Final = (b'"choices"',)
@@ -31,7 +34,7 @@ ENDS: Final = (
 
 
 class OpenAIProvider(VendorProvider):
-    """A `ChatProvider` and `ListsModels` over an OpenAI-compatible server."""
+    """A `ChatProvider`, `Embeds` and `ListsModels` over an OpenAI-compatible server."""
 
     def __init__(
         self,
@@ -70,6 +73,18 @@ class OpenAIProvider(VendorProvider):
             headers=headers,
             clock=clock,
         )
+
+    async def embed(self, call: EmbedCall) -> EmbedReply:
+        """Make one attempt to have texts embedded. Raises `ProviderFailure`."""
+        body = embeddings.render_request(call.request)
+        try:
+            return embeddings.parse_reply(
+                await self._called(b"/embeddings", body, call.request_id, call.timers)
+            )
+        except ProviderFailure:
+            raise
+        except Upstream:
+            raise self._nonsense("embeddings") from None
 
     async def models(self) -> Sequence[str]:
         """Return the server's model names. Raises `ProviderFailure`."""

@@ -28,6 +28,8 @@ from penstock.ports.secrets import Secret
 MAX_ERROR_BYTES: Final = 64 * 1024
 MAX_ASIDE_BYTES: Final = 8 * 1024 * 1024
 """A list of models at most."""
+MAX_CALL_BYTES: Final = 96 * 1024 * 1024
+"""The answer to a call that is no chat: 2,048 vectors of 3,072 numbers are 80 MB of JSON."""
 KEY_START_BYTES: Final = 8
 ASIDE_TIMERS: Final = CallTimers(connect_s=3.0, first_byte_s=10.0, between_chunks_s=10.0, total_s=20.0)
 """Bounds on calls that ask for something else than an answer."""
@@ -105,14 +107,24 @@ class VendorProvider:
     async def _aside(self, method: bytes, target: bytes, body: bytes = b"") -> bytes:
         """Ask for something that is no answer, and return the body. Raises `ProviderFailure`."""
         headers = self._json_headers if body else self._get_headers
+        return await self._whole(method, target, headers, body, _timers(ASIDE_TIMERS), MAX_ASIDE_BYTES)
+
+    async def _called(self, target: bytes, body: bytes, request_id: str, timers: CallTimers) -> bytes:
+        """Make a call that is no chat, and return the body. Raises `ProviderFailure`."""
+        headers = self._json_headers + b"x-request-id: %b\r\n" % header_value("request_id", request_id)
+        return await self._whole(b"POST", target, headers, body, self._timers(timers), MAX_CALL_BYTES)
+
+    async def _whole(
+        self, method: bytes, target: bytes, headers: bytes, body: bytes, timers: Timers, max_bytes: int
+    ) -> bytes:
         try:
             response = await self._client.request(
-                self._origin, method, self._path + target, headers, body, _timers(ASIDE_TIMERS)
+                self._origin, method, self._path + target, headers, body, timers
             )
             if response.status != 200:
                 raise await self._refused(response)
             try:
-                return await response.read(MAX_ASIDE_BYTES)
+                return await response.read(max_bytes)
             finally:
                 response.close()
         except ProviderFailure:

@@ -20,7 +20,9 @@ from penstock.sdk.people import JsonValue
 from penstock.sdk.replies import Status
 from penstock.sdk.requests import SettingRow
 
-FILE_ONLY: Final = frozenset({"providers", "routes", "prices", "privacy", "guards"})
+FILE_ONLY: Final = frozenset(
+    {"alerts", "context", "guards", "prices", "privacy", "providers", "residency", "routes", "webhooks"}
+)
 """Lists of tables that the environment cannot hold."""
 SEARCH_CHARS_MOST: Final = 100
 TOP: Final = "penstock"

@@ -2,7 +2,8 @@
 
     policy      who may call what            reach      how far that goes
     parts       what the routes work with    refusals   errors in the house's form
-    me sessions people changes · keys scopes money status · requests costs overview settings
+    me sessions people changes · keys scopes money status · requests costs overview settings routing cache
+    oversight
 
 Promises: where a route declares nothing, none is served; the OpenAPI document tells of every route what it needs.
 """
@@ -14,14 +15,17 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 
 from penstock.gateway.management import (
+    cache,
     changes,
     costs,
     keys,
     me,
     money,
+    oversight,
     overview,
     people,
     requests,
+    routing,
     scopes,
     sessions,
     settings,
@@ -46,6 +50,9 @@ NOUNS: Final = (
     costs.ROUTES,
     overview.ROUTES,
     settings.ROUTES,
+    cache.ROUTES,
+    oversight.ROUTES,
+    routing.ROUTES,
     DOCUMENT,
 )
 

@@ -14,9 +14,12 @@ from typing import Annotated, Protocol
 from fastapi import Depends, Request
 
 from penstock.edge.identity import Begun, Identity
+from penstock.gateway.management.oversight_part import OversightPart
+from penstock.gateway.management.routing_part import RoutingPart
 from penstock.gateway.management.sight import Sight
 from penstock.kernel.clock import Clock
 from penstock.kernel.settings import Settings
+from penstock.mechanisms.answer_cache import AnswerCache
 from penstock.mechanisms.changes import Changes
 from penstock.mechanisms.headroom import Headroom
 from penstock.mechanisms.people import People
@@ -66,6 +69,9 @@ class Management:
     recent: Recent | None = None
     oidc: OidcDoor | None = None
     sight: Sight = field(default_factory=Sight)
+    routing: RoutingPart | None = None
+    answers: AnswerCache | None = None
+    oversight: OversightPart | None = None
 
     def today(self) -> datetime:
         """Return the current UTC time."""

@@ -50,6 +50,7 @@ class RequestView(BaseModel):
     output_tokens: int
     reasoning_tokens: int
     cost_nanos: int
+    saved_nanos: int
     price_version: str
     estimated: bool
     routed_ms: float

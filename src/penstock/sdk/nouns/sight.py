@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from penstock.sdk.calls import Calls, inside
+from penstock.sdk.calls import Calls, inside, target
+from penstock.sdk.oversight import CostForecast
 from penstock.sdk.requests import Costs, Filter, Overview, RequestDetail, RequestPage, RequestView, Settings
 from penstock.sdk.streams import Live, Query
 
@@ -36,6 +37,18 @@ class CostCalls(Calls):
         Without a period: the last 30 days, or 48 hours when `by` has hour.
         """
         return await self._ask("GET", "/costs", Costs, query={"by": ",".join(by), **_query(which)})
+
+    async def chargeback(self, since: str, until: str, org: str = "") -> str:
+        """Return a CSV of what each team, project, user and model cost on the UTC days `since` to `until`
+        (``YYYY-MM-DD``), both included.
+        """
+        query: Query = {"since": since, "until": until, "org": org}
+        reply = await self._transport.call("GET", target("/costs/chargeback", query))
+        return reply.body.decode()
+
+    async def forecast(self, org: str = "") -> CostForecast:
+        """Return what an organisation's day and month come to."""
+        return await self._ask("GET", "/costs/forecast", CostForecast, query={"org": org})
 
 
 class OverviewCalls(Calls):

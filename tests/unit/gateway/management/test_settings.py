@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from penstock.gateway.management.settings import masked, rows_of
 from penstock.kernel.settings import (
+    AlertSettings,
     AuthSettings,
+    ContextSettings,
     GuardSettings,
     IssuerSettings,
     LedgerSettings,
@@ -20,22 +22,38 @@ from penstock.kernel.settings import (
     PriceSettings,
     PrivacySettings,
     ProviderSettings,
+    ResidencySettings,
     RouteSettings,
     ServerSettings,
     Settings,
     StoreSettings,
     TargetSettings,
+    WebhookSettings,
 )
+from penstock.kernel.settings_routes import CanarySettings, CeilingSettings, ComplexitySettings
 from tests.unit.gateway.management.office import Office, office
 
 CANARY = "Kan4ry-x"
+TARGETS = (TargetSettings(provider="sim", model="small"),)
 FULL = Settings(
     server=ServerSettings(port=9000),
     providers=(ProviderSettings(name="sim", kind="openai", secret="sim_key"),),
     prices=(PriceSettings(provider="sim", model="*"),),
-    routes=(RouteSettings(model="m", targets=(TargetSettings(provider="sim", model="small"),)),),
+    routes=(
+        RouteSettings(
+            model="m",
+            targets=TARGETS,
+            canary=CanarySettings(targets=TARGETS),
+            complexity=ComplexitySettings(small=TARGETS),
+            ceilings=(CeilingSettings(tier="standard", output="1"),),
+        ),
+    ),
+    residency=(ResidencySettings(org="acme", regions=("eu",)),),
     privacy=(PrivacySettings(requests={"CARD": "mask"}, answers={"CARD": "mask"}),),
     guards=(GuardSettings(never=("x",)),),
+    context=(ContextSettings(org="acme"),),
+    alerts=(AlertSettings(rule="day-above-mean"),),
+    webhooks=(WebhookSettings(name="ops", url="https://h.test", secret="hook"),),
     auth=AuthSettings(issuers=(IssuerSettings(issuer="https://i.test", audience="a"),)),
 )
 """Settings with one table in each list, so that every kind of table is met."""

@@ -1,0 +1,1 @@
+"""What posts to webhooks: `https`."""

@@ -1,0 +1,1 @@
+"""Second engines that find personal data in texts."""

@@ -1,0 +1,234 @@
+"""Batches of a project: made, listed, watched and cancelled, in the words of OpenAI's SDK.
+
+    POST /v1/batches   GET /v1/batches[/{id}]   POST /v1/batches/{id}/cancel
+
+Promises: a batch is created under an API key and spends as that key; its states are OpenAI's; every change is made on
+the version it was decided on, so a cancellation and the work on a batch never undo each other. `gateway/batch_runs`
+does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from penstock.dialects.openai_batches import Counts, LineError, parse_batch, render_page
+from penstock.gateway.faces import JSON_TYPE
+from penstock.gateway.files import DAY_S, TENANT, Files, owner_of, page_of, send, send_json
+from penstock.kernel.clock import Clock
+from penstock.kernel.context import Principal
+from penstock.kernel.errors import Conflict, Invalid, NotFound, StaleVersion
+from penstock.kernel.ids import new_id
+from penstock.mechanisms.tenancy import Tenancy
+from penstock.net.request import Request
+from penstock.net.responder import Responder
+from penstock.ports.records import Collection, Records, Row, Write
+
+COLLECTION = Collection(name="batches", indexes=("owner", "open"))
+OPEN = ("validating", "in_progress", "finalizing", "cancelling")
+CHANGES_MAX = 8
+"""Times a change is decided anew because somebody else changed the batch meanwhile."""
+
+
+class BatchDoc(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch of a project, `owner`, under one key. `entered`: when it came into each state (seconds since 1970)."""
+
+    id: str
+    org: str
+    owner: str
+    key_id: str
+    endpoint: str
+    input_file_id: str
+    metadata: dict[str, str]
+    created_s: float
+    status: str = "validating"
+    counts: Counts = Counts()
+    errors: tuple[LineError, ...] = ()
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    entered: dict[str, float] = {}
+    runner: str = ""
+    leased_until_s: float = 0.0
+
+    @property
+    def expires_s(self) -> float:
+        """Return when it ends, done or not."""
+        return self.created_s + DAY_S
+
+    def entering(self, status: str, now_s: float, **changes: Any) -> BatchDoc:
+        """Return it in another state."""
+        return msgspec.structs.replace(
+            self, status=status, entered={**self.entered, status: now_s}, **changes
+        )
+
+    def told(self) -> dict[str, Any]:
+        """Return it as its SDK reads it."""
+        entered = {f"{status}_at": int(at_s) for status, at_s in self.entered.items()}
+        names = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
+        errors = {"object": "list", "data": self.errors} if self.errors else None
+        return {
+            "id": self.id,
+            "object": "batch",
+            "endpoint": self.endpoint,
+            "errors": errors,
+            "input_file_id": self.input_file_id,
+            "completion_window": "24h",
+            "status": self.status,
+            "output_file_id": self.output_file_id,
+            "error_file_id": self.error_file_id,
+            "created_at": int(self.created_s),
+            "expires_at": int(self.expires_s),
+            **{f"{name}_at": entered.get(f"{name}_at") for name in names},
+            "request_counts": self.counts,
+            "metadata": self.metadata or None,
+        }
+
+
+class BatchBook:
+    """Where batches are written down. One per process."""
+
+    def __init__(self, records: Records) -> None:
+        """Keep them in `records`."""
+        self._records = records
+
+    async def get(self, batch_id: str) -> BatchDoc | None:
+        """Return a batch, None where there is none."""
+        row = await self._records.get(COLLECTION.name, TENANT, batch_id)
+        return None if row is None else _doc(row)
+
+    async def add(self, doc: BatchDoc) -> None:
+        """Write a new batch down."""
+        await self._records.transact([_write(doc, 0)])
+
+    async def change(self, batch_id: str, decide: Callable[[BatchDoc], BatchDoc | None]) -> BatchDoc | None:
+        """Change a batch as `decide` says of what it is now; None there (or no such batch) changes nothing.
+
+        Raises StaleVersion when others change it all the time.
+        """
+        for _ in range(CHANGES_MAX):
+            row = await self._records.get(COLLECTION.name, TENANT, batch_id)
+            decided = None if row is None else decide(_doc(row))
+            if row is None or decided is None:
+                return None
+            try:
+                await self._records.transact([_write(decided, row.version)])
+            except StaleVersion:
+                continue
+            return decided
+        raise StaleVersion
+
+    async def of(self, owner: str, after: str, limit: int) -> Sequence[BatchDoc]:
+        """Return batches of a project, in the order of their ids."""
+        rows = await self._records.find(COLLECTION.name, TENANT, "owner", owner, after=after, limit=limit)
+        return [_doc(row) for row in rows]
+
+    async def unfinished(self, limit: int) -> Sequence[BatchDoc]:
+        """Return batches with work left."""
+        rows = await self._records.find(COLLECTION.name, TENANT, "open", "yes", limit=limit)
+        return [_doc(row) for row in rows]
+
+    async def forget(self, before_s: float) -> list[str]:
+        """Forget batches made before the wall time `before_s`; returns their ids."""
+        forgotten: list[str] = []
+        after = ""
+        while rows := await self._records.scan(COLLECTION.name, TENANT, after=after, limit=100):
+            after = rows[-1].id
+            old = [row for row in rows if _doc(row).created_s < before_s]
+            for row in old:
+                write = Write(collection=COLLECTION.name, tenant=TENANT, id=row.id, value=None)
+                await self._records.transact([write])
+            forgotten += [row.id for row in old]
+        return forgotten
+
+
+class Batches:
+    """Serves callers. One per process."""
+
+    def __init__(
+        self, book: BatchBook, files: Files, tenancy: Tenancy, clock: Clock, wake: Callable[[], None]
+    ) -> None:
+        """`wake` tells the runner that there is work."""
+        self._book = book
+        self._files = files
+        self._tenancy = tenancy
+        self._clock = clock
+        self._wake = wake
+
+    async def create(self, request: Request, responder: Responder, principal: Principal) -> None:
+        """Make a batch of an uploaded file."""
+        ask = parse_batch(request.body)
+        file = await self._files.doc(owner_of(principal), ask.input_file_id)
+        if file.purpose != "batch":
+            raise Invalid(
+                "This file is not for batches.", field="input_file_id", value=file.purpose, limit="batch"
+            )
+        if await self._tenancy.key(principal.key_id) is None:
+            raise Invalid("A batch needs an API key to spend as.", remedy="Create it with a key.")
+        doc = BatchDoc(
+            id=new_id("batch_"),
+            org=principal.org,
+            owner=owner_of(principal),
+            key_id=principal.key_id,
+            endpoint=ask.endpoint,
+            input_file_id=file.id,
+            metadata=ask.metadata,
+            created_s=self._clock.wall_s(),
+        )
+        await self._book.add(doc)
+        self._wake()
+        send_json(responder, doc.told())
+
+    async def list(self, request: Request, responder: Responder, principal: Principal) -> None:
+        """Serve one page, oldest first."""
+        after, limit = page_of(request)
+        found = await self._book.of(owner_of(principal), after, limit + 1)
+        data = [doc.told() for doc in found[:limit]]
+        send(responder, JSON_TYPE, render_page(data, has_more=len(found) > limit))
+
+    async def one(self, request: Request, responder: Responder, principal: Principal) -> None:
+        """Serve one batch."""
+        doc = await self._found(request.path.removeprefix("/v1/batches/"), principal)
+        send_json(responder, doc.told())
+
+    async def cancel(self, request: Request, responder: Responder, principal: Principal) -> None:
+        """Stop a batch: what is under way is finished, nothing else is begun."""
+        batch_id, _, verb = request.path.removeprefix("/v1/batches/").partition("/")
+        if verb != "cancel":
+            raise NotFound("There is nothing at this path.", field="path", value=request.path[:200])
+        await self._found(batch_id, principal)
+        now_s = self._clock.wall_s()
+
+        def cancelled(doc: BatchDoc) -> BatchDoc | None:
+            if doc.status not in ("validating", "in_progress", "cancelling"):
+                raise Conflict(f"The batch is {doc.status}; it cannot be cancelled.", field="status")
+            return doc if doc.status == "cancelling" else doc.entering("cancelling", now_s)
+
+        doc = await self._book.change(batch_id, cancelled)
+        if doc is None:
+            raise NotFound("There is no such batch.", field="batch_id", value=batch_id[:64])
+        self._wake()
+        send_json(responder, doc.told())
+
+    async def _found(self, batch_id: str, principal: Principal) -> BatchDoc:
+        doc = await self._book.get(batch_id[:64])
+        if doc is None or doc.owner != owner_of(principal):
+            raise NotFound("There is no such batch.", field="batch_id", value=batch_id[:64])
+        return doc
+
+
+def _doc(row: Row) -> BatchDoc:
+    return msgspec.json.decode(row.value, type=BatchDoc)
+
+
+def _write(doc: BatchDoc, expected: int) -> Write:
+    is_open = {"open": "yes"} if doc.status in OPEN else {}
+    return Write(
+        collection=COLLECTION.name,
+        tenant=TENANT,
+        id=doc.id,
+        value=msgspec.json.encode(doc),
+        indexed={"owner": doc.owner, **is_open},
+        expected=expected,
+    )

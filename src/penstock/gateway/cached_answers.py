@@ -1,0 +1,286 @@
+"""The cache of answers on the request path: whoever asks the same again is served what was kept.
+
+    ask      may an answer to this be kept at all, and where?   temperature 0 or `x-prefer-cached: true`
+    find     kept and fresh: said again, whole or as a stream, through the filters and the check of *this* request
+    join     somebody asks the same at this moment: wait for what that says
+    fetch    else the provider is asked, and what it says is kept as it came, before any filter puts anything back
+
+Headers: ``cache-control: no-store`` (neither served nor kept) or ``no-cache`` (asked anew, and kept; RFC 9111, 5.2.1),
+``x-penstock-cache-ttl-class: static | semi | live``, ``x-penstock-cache-tags: doc:42, doc:43``, and
+``x-penstock-cache-version`` for whatever else the answer depends on. What is served from here says
+``x-penstock-cache: hit; age=12``.
+
+Promises: whatever a fresh answer must pass (limits, budgets, rules, filters, checks), a kept one passes; it costs
+nothing; a request streamed or not is the same request, one in another dialect is another; what failed, was cut, or came
+from another back end than the one this request goes to first is never kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from penstock.dialects.codec import Codec
+from penstock.gateway.cached_capture import Capture, Tapped
+from penstock.gateway.headers import money_headers, request_headers
+from penstock.gateway.relay import JSON_TYPE, STREAM_TYPE
+from penstock.gateway.replay import events_of
+from penstock.gateway.structured import Accepted
+from penstock.gateway.targets import Target
+from penstock.gateway.turn import Turn
+from penstock.gateway.wording import Wording
+from penstock.kernel.chat import ChatEvent, ChatReply, ChatRequest
+from penstock.kernel.context import RequestContext
+from penstock.kernel.errors import Invalid
+from penstock.kernel.settings_cache import CacheSettings
+from penstock.mechanisms.answer_cache import AnswerCache, Kept, Place
+from penstock.mechanisms.singleflight import FlightBounds, SingleFlight
+from penstock.ports.providers import ProviderFailure
+
+TAGS_MOST: Final = 16
+TAG_CHARS_MOST: Final = 128
+VERSION_CHARS_MOST: Final = 128
+WITH_STATE: Final = ("previous_response_id", "conversation", "background", "container", "mcp_servers",
+                     "web_search_options")  # fmt: skip
+"""Members whose answer depends on, or changes, something outside the request."""
+
+Fetch = Callable[[Turn, tuple[Target, ...]], Awaitable[Target]]
+"""Has a turn answered by one of some targets, and returns which."""
+
+
+class Sought(msgspec.Struct, frozen=True, kw_only=True):
+    """A request whose answer may be kept: where, how long, and under which tags. `looks`: it may also be served one."""
+
+    place: Place
+    route: str
+    fresh_s: float
+    tags: tuple[str, ...]
+    looks: bool
+    output_limit: int | None
+
+
+class Fresh(msgspec.Struct, frozen=True):
+    """What came of asking a provider: an answer for others too, or None."""
+
+    kept: Kept | None
+
+
+class CachedAnswers:
+    """Serves and keeps answers. One per process."""
+
+    def __init__(self, cache: AnswerCache, codecs: Mapping[str, Codec], settings: CacheSettings) -> None:
+        """Keep in `cache`; `codecs` are the providers' dialects by name."""
+        self.cache = cache
+        self.flights = SingleFlight[Fresh](FlightBounds(wait_s=settings.wait_s), lambda _: 0)
+        self._codecs = codecs
+        self._settings = settings
+        self._fresh_s = {"static": settings.static_s, "semi": settings.semi_s, "live": 0.0}
+        self._opted_out = frozenset(settings.opted_out)
+
+    async def answer(self, turn: Turn, targets: tuple[Target, ...], fetch: Fetch) -> None:
+        """Answer an admitted turn: with what was kept, else through `fetch`. Raises what `fetch` raises, `Invalid`
+        for a header that cannot be.
+        """
+        sought = self.ask(turn.context, turn.wording, targets[0])
+        if sought is None:
+            await fetch(turn, targets)
+            return
+        asking = _Asking(lambda: self._fresh(turn, targets, sought, fetch))
+        if not sought.looks:
+            await asking.next()
+            return
+        kept = await self.cache.find(sought.place)
+        if kept is not None and self._served(turn, targets[0], sought, kept):
+            return
+        shared = self.flights.join(sought.place.key.encode(), asking.start)
+        try:
+            fresh = await shared.next()
+            if shared.leads:
+                await shared.next()
+                return
+        finally:
+            shared.close()
+        if fresh is None or fresh.kept is None or not self._served(turn, targets[0], sought, fresh.kept):
+            await fetch(turn, targets)
+
+    def ask(self, context: RequestContext, wording: Wording, target: Target) -> Sought | None:
+        """Return where the answer of a request that goes to `target` belongs; None when it is not to be kept."""
+        header = context.header
+        temperature = wording.envelope.temperature
+        if temperature != 0 and (header(b"x-prefer-cached") or b"").strip().lower() != b"true":
+            return None
+        control = (header(b"cache-control") or b"").lower()
+        fresh_s = self._fresh_s[self._class(context)]
+        who = context.principal
+        if b"no-store" in control or not fresh_s or self._opted_out & {who.org, f"{who.org}/{who.team}"}:
+            return None
+        request = wording.request
+        if _has_state(request):
+            return None
+        asked_tags = _tags(header(b"x-penstock-cache-tags") or b"")
+        feature = (f"feature:{context.feature}",) if context.feature else ()
+        return Sought(
+            place=self.cache.place(
+                request,
+                org=who.org,
+                team=who.team if self._settings.share == "team" else "",
+                versions=(wording.face.name, self._settings.version, _version(header), target.route),
+            ),
+            route=target.route,
+            fresh_s=fresh_s,
+            tags=(f"model:{wording.envelope.model}", f"route:{target.route}", *feature, *asked_tags),
+            looks=b"no-cache" not in control,
+            output_limit=wording.envelope.output_limit,
+        )
+
+    async def stale(self, turn: Turn, targets: tuple[Target, ...]) -> bool:
+        """Answer with what was kept even though its time is over, said to be so; False when there is nothing."""
+        sought = self.ask(turn.context, turn.wording, targets[0])
+        if sought is None or not sought.looks:
+            return False
+        kept = await self.cache.find(sought.place, stale=True)
+        if kept is None or not self._say(turn, targets[0], kept, "stale"):
+            return False
+        self.cache.tally(sought.place.org).stale += 1
+        return True
+
+    def _served(self, turn: Turn, target: Target, sought: Sought, kept: Kept) -> bool:
+        if not self._say(turn, target, kept, "hit"):
+            return False
+        tally = self.cache.tally(sought.place.org)
+        tally.hits += 1
+        tally.saved_nanos += kept.cost_nanos
+        return True
+
+    async def _fresh(self, turn: Turn, targets: tuple[Target, ...], sought: Sought, fetch: Fetch) -> Fresh:
+        """Have a provider answer, and keep what it said."""
+        captures: list[Capture] = []
+        tapped = tuple([self._tapped(target, sought, captures) for target in targets])
+        before_nanos = turn.meter.spent_nanos
+        try:
+            answered = await fetch(turn, tapped)
+        except ProviderFailure:
+            if self._settings.stale_s and not turn.client.started and await self.stale(turn, targets):
+                return Fresh(None)
+            raise
+        reply = None
+        if answered.route == sought.route and captures:
+            reply = captures[-1].reply(self._codecs[answered.provider.dialect])
+        if reply is None or not self._fit(reply, sought, turn):
+            self.cache.tally(sought.place.org).not_kept += 1
+            return Fresh(None)
+        kept = self.cache.entry(
+            reply, cost_nanos=turn.meter.spent_nanos - before_nanos, fresh_s=sought.fresh_s
+        )
+        return Fresh(kept if await self.cache.keep(sought.place, kept, sought.tags) else None)
+
+    def _tapped(self, target: Target, sought: Sought, captures: list[Capture]) -> Target:
+        if target.route != sought.route:
+            return target
+        tap = Tapped(target.provider, self._settings.entry_bytes, captures)
+        return msgspec.structs.replace(target, provider=tap)
+
+    def _fit(self, reply: ChatReply, sought: Sought, turn: Turn) -> bool:
+        """Tell whether an answer is good for another caller: whole, and cut by no budget but the request's own."""
+        allowed = {"stop", "tool_calls"} if self._settings.tool_calls else {"stop"}
+        if sought.output_limit is not None and turn.meter.seat.output_tokens == sought.output_limit:
+            allowed.add("length")
+        calls = any(message.tool_calls for message in reply.choices)
+        return set(reply.finishes) <= allowed and (self._settings.tool_calls or not calls)
+
+    def _say(self, turn: Turn, target: Target, kept: Kept, how: str) -> bool:
+        """Say a kept answer as this request wants it; False when it does not pass this request's check."""
+        wording, client = turn.wording, turn.client
+        streams = wording.envelope.stream
+        reply = kept.reply
+        if not streams:
+            for each in wording.filters:
+                reply = each.reply(reply)
+            if wording.check is not None:
+                outcome = wording.check.judge(reply, 0)
+                if not isinstance(outcome, Accepted):
+                    return False
+                reply = outcome.reply
+        wording.left_out = ()
+        age = b"x-penstock-cache: %b; age=%d\r\n" % (how.encode(), self.cache.age_s(kept))
+        headers = age + request_headers(turn.context, wording, turn.meter.seat, target)
+        turn.story.first_token(target)
+        if streams or wording.replays:
+            client.begin(200, STREAM_TYPE + headers)
+            client.finish(_as_stream(wording, reply, filtered=not streams))
+        else:
+            client.send(200, JSON_TYPE + headers + money_headers(0), wording.face.codec.render_reply(reply))
+        turn.story.finished(reply.finishes[0], sum(len(message.tool_calls) for message in reply.choices))
+        turn.story.cached("exact" if how == "hit" else how, kept.cost_nanos)
+        return True
+
+    def _class(self, context: RequestContext) -> str:
+        told = context.header(b"x-penstock-cache-ttl-class")
+        if told is None:
+            return self._settings.default_class
+        chosen = told.decode("latin-1").strip().lower()
+        if chosen not in self._fresh_s:
+            raise _bad_header("x-penstock-cache-ttl-class", chosen, "static, semi or live")
+        return chosen
+
+
+class _Asking:
+    """Asking a provider, as what is shared with those who ask the same: one event, and the end."""
+
+    __slots__ = ("_ask",)
+
+    def __init__(self, ask: Callable[[], Awaitable[Fresh]]) -> None:
+        self._ask: Callable[[], Awaitable[Fresh]] | None = ask
+
+    async def start(self) -> _Asking:
+        return self
+
+    async def next(self) -> Fresh | None:
+        ask, self._ask = self._ask, None
+        return None if ask is None else await ask()
+
+    def close(self) -> None:
+        """Do nothing: the request lets go of its call itself."""
+
+
+def _as_stream(wording: Wording, reply: ChatReply, *, filtered: bool) -> bytes:
+    """Return the answer as the whole of a stream, through the request's filters unless it went through them."""
+    renderer = wording.renderer()
+    events: list[ChatEvent] = list(events_of(reply))
+    for each in () if filtered else wording.filters:
+        events = [passed for event in events for passed in each.event(event)] + each.end()
+    return b"".join([renderer.event(event) for event in events]) + renderer.done()
+
+
+def _has_state(request: ChatRequest) -> bool:
+    """Tell whether an answer depends on more than the request: tools the vendor runs, conversations it keeps."""
+    extras = request.extras
+    if any(name in extras and bytes(extras[name]) != b"null" for name in WITH_STATE):
+        return True
+    if bytes(extras.get("store", b"")) == b"true":
+        return True
+    return any("type" in tool.extras for tool in request.tools)
+
+
+def _tags(header: bytes) -> tuple[str, ...]:
+    tags = tuple([tag for part in header.decode("latin-1").split(",") if (tag := part.strip())])
+    if len(tags) > TAGS_MOST or any(len(tag) > TAG_CHARS_MOST or not tag.isprintable() for tag in tags):
+        raise _bad_header(
+            "x-penstock-cache-tags",
+            header[:256].decode("latin-1"),
+            f"{TAGS_MOST} of {TAG_CHARS_MOST} characters",
+        )
+    return tags
+
+
+def _version(header: Callable[[bytes], bytes | None]) -> str:
+    told = (header(b"x-penstock-cache-version") or b"").decode("latin-1")
+    if len(told) > VERSION_CHARS_MOST:
+        raise _bad_header("x-penstock-cache-version", told[:256], f"{VERSION_CHARS_MOST} characters")
+    return told
+
+
+def _bad_header(name: str, value: str, limit: str) -> Invalid:
+    return Invalid("This header cannot be.", code="invalid_header", field=name, value=value, limit=limit)

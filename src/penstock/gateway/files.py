@@ -1,0 +1,184 @@
+"""Files of a project: uploaded, listed, read and deleted, in the words of OpenAI's SDK.
+
+    POST /v1/files   GET /v1/files   GET /v1/files/{id}[/content]   DELETE /v1/files/{id}
+
+Promises: a file is seen by callers of the project that put it there and by nobody else; it is whole or not there; it is
+forgotten when it expires, at the latest an hour later. The bytes lie in the node's own blobs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+
+from penstock.dialects.openai_batches import render_file, render_page
+from penstock.gateway.faces import JSON_TYPE
+from penstock.gateway.headers import id_lines
+from penstock.gateway.uploads import read_upload
+from penstock.kernel.clock import Clock
+from penstock.kernel.context import Principal
+from penstock.kernel.errors import Invalid, NotFound
+from penstock.kernel.ids import new_id
+from penstock.net.request import Request
+from penstock.net.responder import Responder
+from penstock.ports.blobs import Blobs
+from penstock.ports.records import Collection, Records, Row, Write
+
+COLLECTION = Collection(name="files", indexes=("owner",))
+TENANT = "*"
+"""Rows know their owner; one tenant lets one sweep find all that is old."""
+DAY_S = 86_400
+PAGE_MAX = 100
+PURPOSES = ("batch", "user_data")
+
+
+class FileDoc(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of a project, `owner`."""
+
+    id: str
+    org: str
+    owner: str
+    name: str
+    purpose: str
+    size_bytes: int
+    created_s: float
+    expires_s: float
+
+    def told(self) -> dict[str, Any]:
+        """Return it as its SDK reads it."""
+        return render_file(
+            self.id,
+            self.name,
+            self.purpose,
+            self.size_bytes,
+            created_s=self.created_s,
+            expires_s=self.expires_s,
+        )
+
+
+def owner_of(principal: Principal) -> str:
+    """Return the project a caller acts in, for whom files and batches are."""
+    return f"{principal.org}/{principal.team}/{principal.project}"
+
+
+class Files:
+    """The files of every project. One per process."""
+
+    def __init__(self, blobs: Blobs, records: Records, clock: Clock, *, kept_days: int) -> None:
+        """Keep bytes in `blobs` and what they are in `records`, for `kept_days` days."""
+        self._blobs = blobs
+        self._records = records
+        self._clock = clock
+        self._kept_s = kept_days * DAY_S
+
+    # ------------------------------------------------------------------------------------------------ for batches
+
+    async def put(self, org: str, owner: str, name: str, purpose: str, content: bytes) -> FileDoc:
+        """Keep a file. Raises Unavailable, Invalid (too large)."""
+        now_s = self._clock.wall_s()
+        doc = FileDoc(
+            id=new_id("file-"), org=org, owner=owner, name=name, purpose=purpose, size_bytes=len(content),
+            created_s=now_s, expires_s=now_s + self._kept_s,
+        )  # fmt: skip
+        await self._blobs.name(org, _blob(doc.id), content)
+        await self._records.transact([_write(doc.id, msgspec.json.encode(doc), {"owner": owner})])
+        return doc
+
+    async def doc(self, owner: str, file_id: str) -> FileDoc:
+        """Return a file of `owner`. Raises NotFound."""
+        row = await self._records.get(COLLECTION.name, TENANT, file_id)
+        doc = None if row is None else _doc(row)
+        if doc is None or doc.owner != owner or doc.expires_s <= self._clock.wall_s():
+            raise NotFound("There is no such file.", field="file_id", value=file_id[:64])
+        return doc
+
+    async def content(self, doc: FileDoc) -> bytes:
+        """Return its bytes. Raises NotFound, Unavailable, Broken."""
+        return await self._blobs.get(doc.org, _blob(doc.id))
+
+    async def forget(self) -> None:
+        """Forget every file that has expired."""
+        now_s, after = self._clock.wall_s(), ""
+        while rows := await self._records.scan(COLLECTION.name, TENANT, after=after, limit=PAGE_MAX):
+            for doc in map(_doc, rows):
+                if doc.expires_s <= now_s:
+                    await self._delete(doc)
+                    await self._blobs.expire(doc.org, now_s - DAY_S)
+            after = rows[-1].id
+
+    async def _delete(self, doc: FileDoc) -> None:
+        await self._records.transact([_write(doc.id, None, {})])
+        await self._blobs.unname(doc.org, _blob(doc.id))
+
+    # ------------------------------------------------------------------------------------------------ for callers
+
+    async def create(self, request: Request, responder: Responder, principal: Principal) -> None:
+        """Take an upload."""
+        upload = read_upload(request.header(b"content-type") or b"", request.body)
+        purpose = upload.fields.get("purpose", "")
+        if purpose not in PURPOSES:
+            raise Invalid(
+                "Not a purpose served here.", field="purpose", value=purpose, limit=", ".join(PURPOSES)
+            )
+        content = upload.content or b""
+        doc = await self.put(principal.org, owner_of(principal), upload.filename, purpose, content)
+        send_json(responder, doc.told())
+
+    async def list(self, request: Request, responder: Responder, principal: Principal) -> None:
+        """Serve one page, oldest first."""
+        after, limit = page_of(request)
+        rows = await self._records.find(
+            COLLECTION.name, TENANT, "owner", owner_of(principal), after=after, limit=limit + 1
+        )
+        data = [doc.told() for doc in map(_doc, rows[:limit]) if doc.expires_s > self._clock.wall_s()]
+        send(responder, JSON_TYPE, render_page(data, has_more=len(rows) > limit))
+
+    async def one(self, request: Request, responder: Responder, principal: Principal) -> None:
+        """Serve a file or, below its path, its content."""
+        file_id, _, below = request.path.removeprefix("/v1/files/").partition("/")
+        doc = await self.doc(owner_of(principal), file_id)
+        if below == "content":
+            send(responder, b"content-type: application/octet-stream\r\n", await self.content(doc))
+        elif below:
+            raise NotFound("There is nothing at this path.", field="path", value=request.path[:200])
+        else:
+            send_json(responder, doc.told())
+
+    async def delete(self, request: Request, responder: Responder, principal: Principal) -> None:
+        """Delete a file."""
+        doc = await self.doc(owner_of(principal), request.path.removeprefix("/v1/files/"))
+        await self._delete(doc)
+        send_json(responder, {"id": doc.id, "object": "file", "deleted": True})
+
+
+def page_of(request: Request) -> tuple[str, int]:
+    """Return the page asked for: the id it comes after, and its size. Raises Invalid."""
+    asked = parse_qs(request.query.decode("ascii"))
+    size = asked.get("limit", ["20"])[0]
+    if not size.isascii() or not size.isdigit() or int(size[:9]) < 1:
+        raise Invalid("This is no size of a page.", field="limit", value=size[:20], limit=PAGE_MAX)
+    return asked.get("after", [""])[0][:64], min(int(size[:9]), PAGE_MAX)
+
+
+def send(responder: Responder, content_type: bytes, body: bytes) -> None:
+    """Send a reply that is whole."""
+    responder.send(200, content_type + id_lines(b"", new_id("req_")), body)
+
+
+def send_json(responder: Responder, told: dict[str, Any]) -> None:
+    """Send one object."""
+    send(responder, JSON_TYPE, msgspec.json.encode(told))
+
+
+def _blob(file_id: str) -> str:
+    return f"files/{file_id}"
+
+
+def _doc(row: Row) -> FileDoc:
+    return msgspec.json.decode(row.value, type=FileDoc)
+
+
+def _write(file_id: str, value: bytes | None, indexed: dict[str, str]) -> Write:
+    return Write(collection=COLLECTION.name, tenant=TENANT, id=file_id, value=value, indexed=indexed)

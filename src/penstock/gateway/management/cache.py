@@ -1,0 +1,81 @@
+"""The cache of answers: how it serves an organisation, and having it forget.
+
+Promises: figures are an organisation's own; those of the store, which all share, are the owner's to see, since their
+changes would tell of others; a purge is in the audit before it is done, and nothing purged is served on any node a
+second later.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from pydantic import BaseModel, Field
+
+from penstock.gateway.management.bodies import Body, Model
+from penstock.gateway.management.parts import Api, Management
+from penstock.gateway.management.policy import By, Routes
+from penstock.gateway.management.reach import Org, must_reach
+from penstock.kernel.errors import Invalid, NotFound
+from penstock.mechanisms.answer_cache import EVERYTHING, AnswerCache
+from penstock.mechanisms.changes import Told
+from penstock.mechanisms.roles import Action
+
+ROUTES = Routes("cache")
+Tag = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class CacheView(BaseModel):
+    """How the node that was asked served an organisation since it started. `saved_nanos` is what the answers it served
+    had cost when they were fresh; `store` (owners only) counts entries, bytes, evictions and refused of all.
+    """
+
+    org: str
+    hits: int
+    stale: int
+    misses: int
+    kept: int
+    not_kept: int
+    saved_nanos: int
+    store: dict[str, int] | None = None
+
+
+class PurgeBody(Body):
+    """What to forget: every answer with `tag`, every answer of `model`, or `everything`; one of them."""
+
+    org: Annotated[str, Field(max_length=64)] = ""
+    tag: Tag | None = None
+    model: Model | None = None
+    everything: bool = False
+
+
+class Purged(BaseModel):
+    """How many answers the node that was asked forgot."""
+
+    forgotten: int
+
+
+@ROUTES.add("GET", "/cache", needs=Action.READ_CACHE, refuses=[404])
+async def figures(by: By, api: Api, org: Org = "") -> CacheView:
+    """Tell how the cache serves an organisation."""
+    own, cache = must_reach(by.principal, org), _cache(api)
+    store = await cache.stats() if by.principal.role == "owner" else None
+    return CacheView(org=own, store=store, **msgspec.to_builtins(cache.figures(own)))
+
+
+@ROUTES.add("POST", "/cache/purge", needs=Action.PURGE_CACHE, refuses=[404])
+async def purge(body: PurgeBody, by: By, api: Api) -> Purged:
+    """Forget answers of an organisation, on every node."""
+    own, cache = must_reach(by.principal, body.org), _cache(api)
+    if [body.tag is not None, body.model is not None, body.everything].count(True) != 1:
+        raise Invalid("Name a tag, a model, or everything: one of them.", field="tag", value=body.tag)
+    tag = body.tag or (f"model:{body.model}" if body.model else EVERYTHING)
+    told = Told(action="cache.purge", subject=tag, org=own, team="", before=None, after={"tag": tag})
+    await api.changes.tell(by.author(), told, api.clock.wall_s())
+    return Purged(forgotten=await cache.forget(own, tag))
+
+
+def _cache(api: Management) -> AnswerCache:
+    if api.answers is None:
+        raise NotFound("No answers are kept here.", code="cache_off", field="cache.url")
+    return api.answers

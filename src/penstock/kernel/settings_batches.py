@@ -1,0 +1,18 @@
+"""Files and batches: what is kept, how much, and how fast it is worked off."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from penstock.kernel.settings_types import Positive, doc
+
+
+class BatchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Files of requests that are answered within a day."""
+
+    max_lines: Annotated[Positive, doc("Requests in one batch at most.")] = 10_000
+    concurrency: Annotated[Positive, doc("Requests of one batch under way at one time at most.")] = 4
+    running: Annotated[Positive, doc("Batches one process works on at one time at most.")] = 4
+    kept_days: Annotated[Positive, doc("Days after which files and finished batches are forgotten.")] = 30

@@ -1,0 +1,1 @@
+"""Alerts: rules, what became of them, and who is told."""

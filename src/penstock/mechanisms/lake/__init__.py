@@ -1,0 +1,1 @@
+"""The lake: every audit record, in files by organisation and day, asked about in SQL."""

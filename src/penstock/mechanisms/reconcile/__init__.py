@@ -1,0 +1,1 @@
+"""Reconciliation: what vendors bill, line by line, against what was settled."""

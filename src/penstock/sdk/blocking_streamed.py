@@ -1,0 +1,139 @@
+"""The streams and their nouns of the client without `async`; see `sdk/blocking.py`.
+
+Promises: those of `sdk/nouns` and of `sdk/background.py`.
+Written by scripts/blocking_client.py: change the async client, then run that.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar, Unpack
+
+from penstock.sdk.answers import Answer, Chunk, TokenUsage
+from penstock.sdk.background import Background, BlockingCalls, BlockingStream
+from penstock.sdk.nouns.chat import ChatCalls, ChatStream, Messages
+from penstock.sdk.nouns.sight import OverviewCalls, RequestCalls
+from penstock.sdk.requests import Filter, Overview, RequestDetail, RequestPage, RequestView
+from penstock.sdk.streams import Live
+
+T = TypeVar("T")
+
+
+class BlockingLive(BlockingStream[T]):
+    """What happens, as it happens. It has no end of its own; it ends when the server drains."""
+
+    def __init__(self, background: Background, stream: Live[T]) -> None:
+        """Read `stream`."""
+        super().__init__(background, stream)
+        self._source = stream
+
+    @property
+    def skipped(self) -> int:
+        """How many the server left out, because more came than it tells."""
+        return self._source.skipped
+
+
+class BlockingChatStream(BlockingStream[Chunk]):
+    """An answer as it is written. What headers tell is here once it is entered; `usage` when the last chunk came."""
+
+    def __init__(self, background: Background, stream: ChatStream) -> None:
+        """Read `stream`."""
+        super().__init__(background, stream)
+        self._source = stream
+
+    @property
+    def request_id(self) -> str:
+        """The request's id, which `requests.get` takes."""
+        return self._source.request_id
+
+    @property
+    def route(self) -> str:
+        """The back end that answers."""
+        return self._source.route
+
+    @property
+    def cost_nanos(self) -> int | None:
+        """What it cost, if its headers told; else `requests.get(request_id)` does after its end."""
+        return self._source.cost_nanos
+
+    @property
+    def usage(self) -> TokenUsage | None:
+        """The tokens, once the chunk came that tells them."""
+        return self._source.usage
+
+
+class BlockingChatCalls(BlockingCalls[ChatCalls]):
+    """Ask a model."""
+
+    def create(
+        self,
+        *,
+        model: str,
+        messages: Messages,
+        feature: str = "",
+        idempotency_key: str = "",
+        traceparent: str = "",
+        timeout_s: float = 610.0,
+        **parameters: object,
+    ) -> Answer:
+        """Return the whole answer. `feature` tags the request for the cost explorer; `parameters` are OpenAI's."""
+        work = self._calls.create(
+            model=model,
+            messages=messages,
+            feature=feature,
+            idempotency_key=idempotency_key,
+            traceparent=traceparent,
+            timeout_s=timeout_s,
+            **parameters,
+        )
+        return self._run(work)
+
+    def stream(
+        self,
+        *,
+        model: str,
+        messages: Messages,
+        feature: str = "",
+        idempotency_key: str = "",
+        traceparent: str = "",
+        timeout_s: float = 610.0,
+        **parameters: object,
+    ) -> BlockingChatStream:
+        """Return the answer as it is written, to be entered, read and left: ``with``. Usage is asked for."""
+        stream = self._calls.stream(
+            model=model,
+            messages=messages,
+            feature=feature,
+            idempotency_key=idempotency_key,
+            traceparent=traceparent,
+            timeout_s=timeout_s,
+            **parameters,
+        )
+        return BlockingChatStream(self._background, stream)
+
+
+class BlockingRequestCalls(BlockingCalls[RequestCalls]):
+    """Requests, one by one."""
+
+    def list(self, *, after: str = "", limit: int = 50, **which: Unpack[Filter]) -> RequestPage:
+        """Return a page of at most `limit` (<= 200) requests, the latest first; its `after` asks for the next."""
+        return self._run(self._calls.list(after=after, limit=limit, **which))
+
+    def get(self, request_id: str) -> RequestDetail:
+        """Return a request with its spans. Raises NotFound."""
+        return self._run(self._calls.get(request_id))
+
+    def live(self, **which: Unpack[Filter]) -> BlockingLive[RequestView]:
+        """Return requests as they end, at most 20 a second (`skipped` counts the rest): ``with``."""
+        return BlockingLive(self._background, self._calls.live(**which))
+
+
+class BlockingOverviewCalls(BlockingCalls[OverviewCalls]):
+    """How things are now."""
+
+    def get(self, org: str = "") -> Overview:
+        """Return spending, what breaks first, latency, errors and the latest requests."""
+        return self._run(self._calls.get(org))
+
+    def live(self, org: str = "") -> BlockingLive[Overview]:
+        """Return the overview each time it changes, at most twice a second: ``with``."""
+        return BlockingLive(self._background, self._calls.live(org))

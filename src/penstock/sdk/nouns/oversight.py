@@ -1,0 +1,34 @@
+"""Oversight: the audit of requests, alerts, and invoices."""
+
+from __future__ import annotations
+
+from penstock.sdk.calls import Calls
+from penstock.sdk.oversight import Alerts, AuditAnswer, AuditQuery, Invoice, Reconciled, Tried
+
+
+class AuditCalls(Calls):
+    """The audit of requests, in SQL."""
+
+    async def query(self, request: AuditQuery) -> AuditAnswer:
+        """Answer one SELECT about the table `audit`. Raises Invalid, NotFound where there is no lake, Overloaded."""
+        return await self._ask("POST", "/audit/query", AuditAnswer, body=request)
+
+
+class AlertCalls(Calls):
+    """Alerts."""
+
+    async def list(self, org: str = "") -> Alerts:
+        """Return what stands and the latest of what was resolved; owners who name no one get all."""
+        return await self._ask("GET", "/alerts", Alerts, query={"org": org})
+
+    async def test(self, org: str = "") -> Tried:
+        """Send a message to everybody who is told of an organisation."""
+        return await self._ask("POST", "/alerts/test", Tried, query={"org": org})
+
+
+class InvoiceCalls(Calls):
+    """Invoices of vendors."""
+
+    async def reconcile(self, request: Invoice) -> Reconciled:
+        """Compare an invoice with what was settled on its days. Raises Invalid naming the line that is none."""
+        return await self._ask("POST", "/reconcile", Reconciled, body=request)

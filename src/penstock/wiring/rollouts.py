@@ -1,0 +1,41 @@
+"""The judge of canaries, over the routing configuration in force.
+
+Promise: what it decides is applied as a version of that configuration, and stands as an alert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from penstock.gateway.rollouts import Canaries, RollbackEvent
+from penstock.kernel.clock import Clock
+from penstock.kernel.settings import Settings
+from penstock.mechanisms.alerts.rules import Reading
+from penstock.mechanisms.canary_switch import CanarySwitch
+from penstock.mechanisms.config_versions import ConfigVersions, T
+from penstock.wiring.platform import Stores
+
+ALERT = "canary-rolled-back"
+
+
+def open_canaries(
+    settings: Settings,
+    stores: Stores,
+    clock: Clock,
+    versions: ConfigVersions[T],
+    tell: Callable[[Reading], None],
+) -> Canaries:
+    """Return the judge: a listener of the audit pipe; whoever opens it runs `canaries.run`. `tell` hears of alerts."""
+
+    def told(event: RollbackEvent) -> None:
+        tell(Reading(rule=ALERT, org="", subject=f"{event.route} ({event.metric})", value=1.0))
+
+    return Canaries(
+        settings.rollouts,
+        stores.records,
+        stores.state,
+        clock,
+        CanarySwitch(versions),
+        routes=lambda: versions.document.routes,
+        told=told,
+    )

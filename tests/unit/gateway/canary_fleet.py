@@ -1,0 +1,111 @@
+"""Two nodes over the same stores, both judging one canary, and a switch that only remembers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from penstock.adapters.records.sqlite import SqliteRecords
+from penstock.adapters.state.embedded import EmbeddedState
+from penstock.gateway.rollouts import (
+    COLLECTIONS,
+    LOOK_S,
+    Canaries,
+    RollbackEvent,
+)
+from penstock.kernel.clock import ManualClock
+from penstock.kernel.errors import Unavailable
+from penstock.kernel.events import Call, RequestEvent
+from penstock.kernel.settings_rollouts import RolloutSettings
+from penstock.kernel.settings_routes import CanarySettings, RouteSettings, TargetSettings
+
+ROUTE = RouteSettings(
+    model="chat",
+    targets=(TargetSettings(provider="sim", model="old"),),
+    canary=CanarySettings(targets=(TargetSettings(provider="sim", model="new"),), percent=10),
+)
+
+
+def with_percent(percent: float) -> RouteSettings:
+    """Return the route with a canary of so many per cent."""
+    return msgspec.structs.replace(ROUTE, canary=msgspec.structs.replace(ROUTE.canary, percent=percent))
+
+
+def asked(model: str, outcome: str = "ok", number: int = 0, **more: object) -> RequestEvent:
+    """Return a request first sent to `model` of the route, answered in 100 ms."""
+    call = Call("sim", model, 10.0, 110.0, outcome)
+    fields: dict[str, object] = {"calls": (call,), "first_token_ms": 50.0, "latency_ms": 111.0} | more
+    event = RequestEvent(request_id=f"req_{model}_{number}", at_s=0.0, model="chat")
+    return msgspec.structs.replace(event, **fields)
+
+
+def block(
+    new_fails: int = 0, old_fails: int = 0, calls: int = 20, failure: str = "server_error"
+) -> list[RequestEvent]:
+    """Return as many calls of either arm, of which so many fail."""
+    return [
+        asked(model, failure if number < fails else "ok", number)
+        for model, fails in (("new", new_fails), ("old", old_fails))
+        for number in range(calls)
+    ]
+
+
+class Fleet:
+    """Two nodes over the same stores, and the switch between them and the routes."""
+
+    def __init__(self, records: SqliteRecords, clock: ManualClock, settings: RolloutSettings) -> None:
+        self.records = records
+        self.clock = clock
+        self.routes = (ROUTE,)
+        self.rollbacks: list[tuple[str, str]] = []
+        self.percents: list[float] = []
+        self.told: list[RollbackEvent] = []
+        self.down = False
+        state = EmbeddedState(clock)
+        self.nodes = [self.node(settings, state) for _ in range(2)]
+
+    def node(self, settings: RolloutSettings, state: EmbeddedState) -> Canaries:
+        return Canaries(
+            settings,
+            self.records,
+            state,
+            self.clock,
+            self,
+            routes=lambda: self.routes,
+            told=self.told.append,
+        )
+
+    async def rollback(self, route: str, why: str) -> None:
+        if self.down:
+            raise Unavailable("No store.", code="store_unavailable")
+        self.rollbacks.append((route, why))
+        self.routes = (with_percent(0),)
+
+    async def advance(self, route: str, percent: float) -> None:
+        assert route == "chat"
+        self.percents.append(percent)
+        self.routes = (with_percent(percent),)
+
+    async def look(self, *heard: list[RequestEvent]) -> None:
+        """Let each node hear its part, and all of them look."""
+        for node, events in zip(self.nodes, heard, strict=False):
+            node(events)
+        self.clock.advance(LOOK_S)
+        for node in self.nodes:
+            await node.look()
+
+
+@asynccontextmanager
+async def fleet(folder: Path, settings: RolloutSettings | None = None) -> AsyncIterator[Fleet]:
+    """Open a fleet whose trial has begun."""
+    clock = ManualClock()
+    records = await SqliteRecords.open(folder / "records.sqlite", COLLECTIONS, clock)
+    try:
+        opened = Fleet(records, clock, settings or RolloutSettings())
+        await opened.look()
+        yield opened
+    finally:
+        await records.close()

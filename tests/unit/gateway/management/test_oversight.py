@@ -1,0 +1,185 @@
+"""Oversight over the management API: own organisation only, the platform's alerts for owners, sums of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from penstock.adapters.records.sqlite import SqliteRecords
+from penstock.adapters.traces.sqlite import SqliteTraces
+from penstock.gateway.management.oversight_part import OversightPart
+from penstock.mechanisms import webhooks
+from penstock.mechanisms.alerts import book
+from penstock.mechanisms.alerts.book import Alerts
+from penstock.mechanisms.alerts.rules import Reading
+from penstock.mechanisms.lake.questions import LakeQuestions
+from penstock.mechanisms.webhooks import Target, Webhooks
+from penstock.ports.tables import Answer
+from penstock.ports.traces import Batch
+from tests.unit.gateway.management.office import ORG, Office, office
+from tests.unit.gateway.management.sight_rig import NOW_S, delta, event
+
+QUERY, ALERTS, TEST = "/api/v1/audit/query", "/api/v1/alerts", "/api/v1/alerts/test"
+CHARGEBACK, FORECAST, RECONCILE = "/api/v1/costs/chargeback", "/api/v1/costs/forecast", "/api/v1/reconcile"
+DAY = "2027-01-15"
+INVOICE = f"date,model,cost_usd\n{DAY},gpt-4o,0.000000007\n{DAY},gpt-4o-mini,1.00\n"
+
+
+class Asked:
+    """A lake that notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.questions: list[tuple[str, str, str]] = []
+
+    async def ask(self, org: str, sql: str, *, since: object = None, until: object = None) -> Answer:
+        self.questions.append((org, sql, f"{since} {until}"))
+        return Answer(columns=("n",), types=("BIGINT",), rows=((3,),), truncated=False)
+
+
+@asynccontextmanager
+async def overseen(it: Office, folder: Path, lake: Asked | None = None) -> AsyncGenerator[OversightPart]:
+    """Give the office oversight, with two targets of which one is told of the office's organisation only."""
+    records = await SqliteRecords.open(
+        folder / "alerts.sqlite", (*book.COLLECTIONS, *webhooks.COLLECTIONS), it.clock
+    )
+    traces = await SqliteTraces.open(folder / "traces.sqlite")
+    targets = (
+        Target(name="all", url="https://a.test/"),
+        Target(name="ours", url="https://b.test/", orgs=(ORG,)),
+    )
+    told = Webhooks(targets, records, cast("Any", None), cast("Any", None), it.clock)
+    part = OversightPart(
+        alerts=Alerts(records, told, it.clock), webhooks=told, lake=cast("LakeQuestions | None", lake)
+    )
+    it.app.state.management = replace(it.management, oversight=part, traces=traces)
+    try:
+        yield part
+    finally:
+        await traces.close()
+        await records.close()
+
+
+async def keep(it: Office, *amounts: int) -> None:
+    """Keep requests of these amounts to OpenAI's gpt-4o, and settle them."""
+    traces = it.app.state.management.traces
+    events = [event(cost_nanos=each, model="gpt-4o", provider="openai") for each in amounts]
+    deltas = [delta(each) for each in events]
+    await traces.add(Batch(id="b", at_s=NOW_S, events=events, deltas=deltas))
+    await it.spend(f"org:{ORG}@{DAY}", sum(amounts))
+
+
+def test_a_question_is_asked_of_the_callers_organisation_and_audited(tmp_path: Path) -> None:
+    lake = Asked()
+
+    async def case(it: Office) -> None:
+        async with overseen(it, tmp_path, lake):
+            auditor = await it.as_("auditor")
+            told = await it.ask("POST", QUERY, {"sql": "SELECT 3 AS n", "since_s": NOW_S}, by=auditor)
+            assert told.json == {"columns": ["n"], "types": ["BIGINT"], "rows": [[3]], "truncated": False}
+            assert lake.questions == [(ORG, "SELECT 3 AS n", f"{DAY} None")]
+            assert [change.action for change in await it.told()][-1] == "audit.query"
+            foreign = await it.ask("POST", QUERY, {"sql": "SELECT 1", "org": "other"}, by=auditor)
+            assert (foreign.status, len(lake.questions)) == (403, 1)
+            assert (await it.ask("POST", QUERY, {"sql": "x"}, by=await it.as_("developer"))).status == 403
+
+    office(tmp_path, case)
+
+
+def test_without_a_lake_or_oversight_it_says_so(tmp_path: Path) -> None:
+    async def case(it: Office) -> None:
+        admin = await it.as_("admin")
+        assert (await it.ask("GET", ALERTS, by=admin)).error["code"] == "oversight_off"
+        async with overseen(it, tmp_path):
+            told = await it.ask("POST", QUERY, {"sql": "SELECT 1"}, by=admin)
+            assert (told.status, told.error["code"]) == (404, "lake_off")
+
+    office(tmp_path, case)
+
+
+def test_alerts_are_the_organisations_own_and_the_platforms_are_the_owners(tmp_path: Path) -> None:
+    async def case(it: Office) -> None:
+        async with overseen(it, tmp_path) as part:
+            for org, subject in ((ORG, "ours"), ("other", "theirs")):
+                part.alerts.tell(Reading(rule="budget-80", org=org, subject=subject, value=85.0))
+            part.alerts.tell(Reading(rule="canary-rolled-back", org="", subject="r", value=1.0))
+            await part.alerts.tick()
+            admin, owner = await it.as_("admin"), await it.as_("owner")
+
+            async def seen(path: str, by: Any) -> set[str]:
+                told = await it.ask("GET", path, by=by)
+                assert told.status == 200, told.text
+                return {row["subject"] for row in told.json["standing"]}
+
+            assert await seen(ALERTS, admin) == {"ours"}
+            assert await seen(ALERTS, owner) == {"ours", "theirs", "r"}
+            assert await seen(f"{ALERTS}?org=other", owner) == {"theirs"}
+            assert (await it.ask("GET", f"{ALERTS}?org=other", by=admin)).status == 403
+            assert (await it.ask("GET", ALERTS, by=admin)).json["dead"] is None
+
+    office(tmp_path, case)
+
+
+def test_a_trial_waits_for_everybody_who_is_told_of_the_organisation(tmp_path: Path) -> None:
+    async def case(it: Office) -> None:
+        async with overseen(it, tmp_path) as part:
+            assert (await it.ask("POST", TEST, by=await it.as_("admin"))).json == {"targets": 2}
+            assert {each.target for each in await part.webhooks.waiting()} == {"all", "ours"}
+            owner = await it.as_("owner")
+            assert (await it.ask("POST", f"{TEST}?org=other", by=owner)).json == {"targets": 1}
+            assert (await it.ask("POST", TEST, by=await it.as_("auditor"))).status == 403
+
+    office(tmp_path, case)
+
+
+def test_a_chargeback_is_csv_that_adds_up_to_the_ledger(tmp_path: Path) -> None:
+    async def case(it: Office) -> None:
+        async with overseen(it, tmp_path):
+            await keep(it, 3, 4)
+            told = await it.ask("GET", f"{CHARGEBACK}?since={DAY}&until={DAY}", by=await it.as_("auditor"))
+            assert told.headers["content-type"][0].startswith("text/csv")
+            rows = told.text.splitlines()[1:]
+            assert sum(int(row.rpartition(",")[2]) for row in rows) == 7
+            narrow = await it.as_("team-admin")
+            assert (await it.ask("GET", f"{CHARGEBACK}?since={DAY}&until={DAY}", by=narrow)).status == 403
+            late = await it.ask("GET", f"{CHARGEBACK}?since=2025-01-01&until={DAY}", by=await it.as_("admin"))
+            assert late.status == 400
+
+    office(tmp_path, case)
+
+
+def test_a_forecast_is_of_the_callers_organisation(tmp_path: Path) -> None:
+    async def case(it: Office) -> None:
+        async with overseen(it, tmp_path):
+            await keep(it, 100)
+            told = (await it.ask("GET", FORECAST, by=await it.as_("admin"))).json
+            assert (told["org"], told["today_nanos"], told["month_nanos"]) == (ORG, 100, 100)
+            assert told["month_end_nanos"] >= told["today_end_nanos"] >= 100
+            assert (await it.ask("GET", f"{FORECAST}?org=x", by=await it.as_("admin"))).status == 403
+
+    office(tmp_path, case)
+
+
+@pytest.mark.parametrize(
+    ("text", "status"), [(INVOICE, 200), ("date,model\n", 400), ("date,model,cost_usd\n", 400)]
+)
+def test_an_invoice_is_compared_line_by_line_for_owners(tmp_path: Path, text: str, status: int) -> None:
+    async def case(it: Office) -> None:
+        async with overseen(it, tmp_path):
+            await keep(it, 3, 4)
+            body = {"vendor": "openai", "form": "csv", "text": text}
+            told = await it.ask("POST", RECONCILE, body, by=await it.as_("owner"))
+            assert told.status == status, told.text
+            assert (await it.ask("POST", RECONCILE, body, by=await it.as_("admin"))).status == 403
+            if status == 200:
+                assert (told.json["agrees"], told.json["ours_nanos"]) == (False, 7)
+                assert {row["model"]: row["status"] for row in told.json["lines"]} == {
+                    "gpt-4o": "matched",
+                    "gpt-4o-mini": "theirs_only",
+                }
+
+    office(tmp_path, case)

@@ -1,0 +1,88 @@
+"""What routing knows of back ends and keys: measured, bounded, believed no longer than it holds."""
+
+from __future__ import annotations
+
+import pytest
+
+from penstock.gateway.key_pool import KeyPool
+from penstock.gateway.load import LABELS_MOST, Loads, Reading
+from penstock.kernel.clock import ManualClock
+from penstock.ports.providers import CallTimers, ChatCall, ChatReplyStream, ProviderFailure, Quota, RateHint
+from tests.support import run
+from tests.unit.gateway.doubles import NamedProvider
+
+
+def test_loads_are_smoothed_counted_and_bounded_and_a_quota_is_believed_until_it_is_full_again() -> None:
+    clock = ManualClock()
+    loads = Loads(clock, lambda label: label != "ill")
+    assert loads.reading("new") == Reading()
+    assert not loads.reading("ill").well
+    loads.began("a")
+    loads.first_token("a", 800)
+    loads.first_token("a", 1_600)
+    assert loads.reading("a")[1:3] == (1, 900)
+    loads.ended("a")
+    loads.ended("a")
+    assert loads.reading("a").in_flight == 0
+    loads.told("a", RateHint(requests=Quota(100, 50, 1.0), tokens=Quota(1_000, 10, 6.0)))
+    assert loads.reading("a").quota_left == 0.01
+    clock.advance(6.0)
+    assert loads.reading("a").quota_left == 1.0
+    for number in range(LABELS_MOST + 5):
+        loads.began(f"b{number}")
+    assert loads.left_out == 6
+
+
+class Reply:
+    """An answer that is never read."""
+
+    status, streamed = 200, False
+
+    async def read(self, max_bytes: int) -> bytes:
+        return b"x"[:max_bytes]
+
+    async def chunk(self) -> bytes:
+        return b""
+
+    def close(self) -> None:
+        return
+
+
+class Keyed(NamedProvider):
+    """A provider under one key, which may be refused."""
+
+    def __init__(self, failure: ProviderFailure | None = None) -> None:
+        super().__init__("sim")
+        self.failure = failure
+
+    async def chat(self, call: ChatCall) -> ChatReplyStream:
+        if self.failure is not None:
+            raise self.failure
+        return Reply()
+
+
+def test_calls_go_to_the_idlest_key_and_a_refused_key_is_left_alone_until_it_may_be_asked_again() -> None:
+    async def case() -> None:
+        clock = ManualClock()
+        refusal = ProviderFailure("slow down", kind="rate_limited", retry_after_s=7)
+        pool = KeyPool({"one": Keyed(), "two": Keyed(), "bad": Keyed(refusal)}, clock)
+        call = ChatCall(model="m", body=b"", stream=False, request_id="r", timers=CallTimers())
+        replies = [await pool.chat(call), await pool.chat(call)]
+        with pytest.raises(ProviderFailure):
+            await pool.chat(call)
+        replies += [await pool.chat(call), await pool.chat(call)]
+        assert [(key.calls, key.in_flight, key.failures) for key in pool.keys] == [
+            (2, 2, 0),
+            (2, 2, 0),
+            (1, 0, 1),
+        ]
+        for reply in replies:
+            reply.close()
+            reply.close()
+        assert [key.in_flight for key in pool.keys] == [0, 0, 0]
+        clock.advance(7.0)
+        with pytest.raises(ProviderFailure):
+            await pool.chat(call)
+        assert not hasattr(pool, "models")
+
+    run(case())

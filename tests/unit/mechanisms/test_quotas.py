@@ -1,0 +1,103 @@
+"""Quotas: what a vendor told about its limits, worn down by our calls and refilled by time."""
+
+from __future__ import annotations
+
+import pytest
+
+from penstock.kernel.clock import ManualClock
+from penstock.mechanisms import quotas
+from penstock.mechanisms.quotas import REFILL_S, Quotas
+from penstock.ports.providers import Quota, RateHint
+
+LABEL = "openai/gpt-4o"
+UNTOLD = Quota()
+
+
+def told(requests: Quota = UNTOLD, tokens: Quota = UNTOLD, clock: ManualClock | None = None) -> Quotas:
+    """Quotas of one label, just told."""
+    kept = Quotas(clock or ManualClock(), near_percent=10)
+    kept.told(LABEL, RateHint(requests=requests, tokens=tokens))
+    return kept
+
+
+@pytest.mark.parametrize("hint", [RateHint(), RateHint(requests=Quota(None, 5)), RateHint(tokens=Quota(100))])
+def test_what_the_vendor_did_not_tell_reads_as_whole(hint: RateHint) -> None:
+    kept = Quotas(ManualClock(), near_percent=10)
+    kept.told(LABEL, hint)
+    assert (kept.share_left(LABEL), kept.is_near(LABEL), kept.refill_s(LABEL)) == (1.0, False, 0.0)
+
+
+def test_the_scarcest_limit_counts() -> None:
+    assert told(Quota(100, 90, 60), Quota(1_000, 250, 60)).share_left(LABEL) == 0.25
+
+
+def test_another_key_is_another_account() -> None:
+    assert told(Quota(100, 0, 60)).share_left("second/gpt-4o") == 1.0
+
+
+@pytest.mark.parametrize(("remaining", "near"), [(9, True), (10, False), (11, False)])
+def test_near_means_less_than_the_threshold(remaining: int, near: bool) -> None:
+    assert told(Quota(100, remaining, 60)).is_near(LABEL) is near
+
+
+def test_calls_made_since_wear_it_down() -> None:
+    kept = told(Quota(10, 5, 60), Quota(1_000, 900, 60))
+    kept.called(LABEL, tokens=300)
+    assert kept.share_left(LABEL) == 0.4
+    kept.called(LABEL, tokens=500)
+    assert kept.share_left(LABEL) == pytest.approx(0.1)
+    kept.called(LABEL, tokens=500)
+    assert kept.share_left(LABEL) == 0.0
+
+
+def test_it_refills_evenly_until_the_moment_told() -> None:
+    clock = ManualClock()
+    kept = told(Quota(100, 0, 40), clock=clock)
+    shares = []
+    for _ in range(5):
+        shares.append(kept.share_left(LABEL))
+        clock.advance(10)
+    assert shares == pytest.approx([0.0, 0.25, 0.5, 0.75, 1.0])
+
+
+def test_without_a_moment_told_it_is_whole_after_a_minute() -> None:
+    clock = ManualClock()
+    kept = told(Quota(100, 0), clock=clock)
+    clock.advance(REFILL_S / 2)
+    assert kept.share_left(LABEL) == 0.5
+    clock.advance(REFILL_S / 2)
+    assert kept.share_left(LABEL) == 1.0
+
+
+def test_a_call_after_the_refill_begins_a_new_one() -> None:
+    clock = ManualClock()
+    kept = told(Quota(10, 0, 1), clock=clock)
+    clock.advance(5)
+    kept.called(LABEL, tokens=1)
+    assert kept.share_left(LABEL) == 0.9
+    clock.advance(REFILL_S)
+    assert kept.share_left(LABEL) == 1.0
+
+
+def test_the_wait_told_ends_where_the_limit_is_no_longer_near() -> None:
+    clock = ManualClock()
+    kept = told(Quota(100, 0, 60), clock=clock)
+    wait_s = kept.refill_s(LABEL)
+    assert wait_s == pytest.approx(6)
+    clock.advance(wait_s + 0.001)
+    assert not kept.is_near(LABEL)
+
+
+def test_a_new_word_of_the_vendor_replaces_the_guess() -> None:
+    kept = told(Quota(100, 1, 60))
+    kept.told(LABEL, RateHint(requests=Quota(100, 80, 60)))
+    assert kept.share_left(LABEL) == 0.8
+
+
+def test_labels_are_bounded_and_those_left_out_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quotas, "LABELS_MOST", 2)
+    kept = Quotas(ManualClock(), near_percent=10)
+    for name in "abc":
+        kept.told(name, RateHint(requests=Quota(10, 0, 60)))
+    assert [kept.share_left(name) for name in "abc"] == [0.0, 0.0, 1.0]
+    assert kept.left_out == 1
