@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.kernel.allowance import Allowance
+from penstock.kernel.allowance import PIECE_S, Allowance
 from penstock.kernel.clock import ManualClock
 
 
@@ -32,3 +32,13 @@ def test_time_in_which_nothing_was_done_is_not_saved_up() -> None:
     allowance = Allowance(clock, 0.1)
     clock.advance(3_600.0)
     assert [round(allowance.rest_s(0.01), 6) for _ in range(3)] == [0.1, 0.2, 0.3]
+
+
+@pytest.mark.parametrize(
+    ("cost_s", "rest_s"),
+    [(0.99 * PIECE_S * 0.1, 0.99 * PIECE_S), (PIECE_S * 0.1, PIECE_S), (40.0, PIECE_S)],
+)
+def test_one_piece_that_took_unlike_the_others_is_paid_for_in_seconds_not_minutes(
+    cost_s: float, rest_s: float
+) -> None:
+    assert Allowance(ManualClock(), 0.1).rest_s(cost_s) == pytest.approx(rest_s)

@@ -76,7 +76,7 @@ def test_an_overview_that_takes_long_to_draw_is_drawn_seldomer_and_says_so(
 
     def slow(api: Any, *args: Any) -> Any:
         made.append(args)
-        api.clock.advance(0.05)
+        api.clock.advance(0.025)
         return real(api, *args)
 
     monkeypatch.setattr(overview, "drawn", slow)
@@ -89,7 +89,7 @@ def test_an_overview_that_takes_long_to_draw_is_drawn_seldomer_and_says_so(
                 it.recent([event()])
                 await rounds(it)
             assert len(made) == 1
-            assert [each.named("overview")[0]["every_s"] for each in (one, other)] == [5.0, 5.0]
+            assert [each.named("overview")[0]["every_s"] for each in (one, other)] == [2.5, 2.5]
 
     sighted(tmp_path, case, sight=Sight(drawing=Allowance(ManualClock(), 0.01)))
 
