@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,10 +21,12 @@ SLICE = 7
 
 class _Echo(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    heard: deque[str]
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         text = str(asked["messages"][-1]["content"])
+        self.heard.append(text)
         if text.startswith(REFUSE):
             self._tell(400, {"error": {"message": text.removeprefix(REFUSE), "type": text, "code": text}})
         elif asked.get("stream"):
@@ -73,9 +76,10 @@ def _whole(choice: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 @contextmanager
-def echo() -> Iterator[str]:
-    """Serve on a free port; yields the base URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
+def echo(heard: deque[str] | None = None) -> Iterator[str]:
+    """Serve on a free port; yields the base URL. What it is told goes to `heard` too."""
+    told = deque[str](maxlen=0) if heard is None else heard
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("_Echo", (_Echo,), {"heard": told}))
     serving = threading.Thread(target=server.serve_forever, daemon=True)
     serving.start()
     try:

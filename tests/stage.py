@@ -37,6 +37,7 @@ from penstock.kernel.settings import (
     TraceSettings,
 )
 from penstock.kernel.settings_cache import CacheSettings
+from penstock.kernel.settings_rollouts import RolloutSettings
 from penstock.mechanisms.tenancy import KeyDoc
 from penstock.simulator.server import RunningSimulator, SimulatorOptions, run_simulator
 from penstock.simulator.truth import TruthRow
@@ -154,6 +155,7 @@ def settings(
         auth=AuthSettings(**sections.get("auth", {})),
         otel=OtelSettings(**sections.get("otel", {})),
         cache=CacheSettings(**sections.get("cache", {})),
+        rollouts=RolloutSettings(**sections.get("rollouts", {})),
         privacy=privacy,
         providers=(provider, *others(upstream)),
         routes=routes,
@@ -171,15 +173,18 @@ async def stage(
     others: Callable[[str], tuple[ProviderSettings, ...]] = lambda _url: (),
     routes: tuple[RouteSettings, ...] = (),
     privacy: tuple[PrivacySettings, ...] = (),
+    altered: Callable[[Settings], Settings] = lambda settings: settings,
     **sections: Mapping[str, Any],
 ) -> AsyncIterator[Stage]:
-    """Put the stage up; `sections` are fields of the settings by section, `provider` among them; see `settings`."""
+    """Put the stage up; `sections` are fields of the settings by section, `provider` among them; see `settings`.
+    `altered` has the last word.
+    """
     provider = await run_simulator(simulator)
     try:
         set_up = settings(
             folder / "data", provider.url, others=others, routes=routes, privacy=privacy, **sections
         )
-        platform = await start(set_up, {}, sock=sock)
+        platform = await start(altered(set_up), {}, sock=sock)
         try:
             yield Stage(provider, platform)
         finally:

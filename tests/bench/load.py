@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import meter, payload
+from tests.bench import meter
 from tests.bench.peers.base import ROOT, Target
 
 Figures = dict[str, float]
@@ -121,7 +121,7 @@ def _paced(target: Target, rounds: int) -> tuple[Figures, int]:
 
 def _body_file(target: Target, load: Load) -> Path:
     path = target.folder / f"{target.name}-{load.name}.json"
-    path.write_bytes(payload.request_body(target.model, stream=load.stream, paced=load.paced))
+    path.write_bytes(target.body(stream=load.stream, paced=load.paced))
     return path
 
 

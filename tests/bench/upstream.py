@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
+from collections.abc import Sequence
 from functools import partial
 
 import httptools
@@ -19,6 +20,7 @@ import uvloop
 from tests.bench import payload
 
 _MARK = payload.PACED_MARK.encode()
+_SENTENCES_MARK = payload.SENTENCES_MARK.encode()
 _STAMP = "9" * payload.STAMP_DIGITS
 
 
@@ -26,13 +28,14 @@ def _chunked(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def _full_reply() -> bytes:
-    body = payload.reply_body()
+def _full_reply(*, is_json: bool = False) -> bytes:
+    body = payload.reply_body(is_json=is_json)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
     return head + body
 
 
 _FULL = _full_reply()
+_FULL_JSON = _full_reply(is_json=True)
 _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n"
@@ -40,15 +43,16 @@ _STREAM_HEAD = (
 _LAST = b"0\r\n\r\n"
 
 
-def _wire(text: str) -> list[bytes]:
+def _wire(text: str, *, ends_sentence: str = "") -> list[bytes]:
     """The writes of one stream: the head rides with the first event, the end of the body with the last."""
-    events = [_chunked(event) for event in payload.stream_events(text)]
+    events = [_chunked(event) for event in payload.stream_events(text, ends_sentence=ends_sentence)]
     events[0] = _STREAM_HEAD + events[0]
     events[-1] += _LAST
     return events
 
 
 _BURST = _wire(" parcel")
+_SENTENCES = _wire(" parcel", ends_sentence=".")
 _PACED = [event.replace(_STAMP.encode(), b"%020d") for event in _wire(_STAMP)]  # same length: 20 digits
 
 
@@ -81,19 +85,19 @@ class Upstream(asyncio.Protocol):
         body = b"".join(self._body)
         self._body.clear()
         if b'"stream":true' not in body and b'"stream": true' not in body:
-            self._transport.write(_FULL)
+            self._transport.write(_FULL_JSON if b'"response_format"' in body else _FULL)
         elif _MARK in body:
             self._paced(0, self._loop.time())
         else:
-            self._burst(0)
+            self._burst(_SENTENCES if _SENTENCES_MARK in body else _BURST, 0)
 
-    def _burst(self, at: int) -> None:
+    def _burst(self, events: Sequence[bytes], at: int) -> None:
         if not self._open:
             return
-        self._transport.write(_BURST[at])
-        if at + 1 < len(_BURST):
+        self._transport.write(events[at])
+        if at + 1 < len(events):
             # uvloop sends at the end of each turn of the loop: the next turn is the next system call.
-            self._loop.call_soon(self._burst, at + 1)
+            self._loop.call_soon(self._burst, events, at + 1)
 
     def _paced(self, at: int, start: float) -> None:
         if not self._open:

@@ -1,5 +1,13 @@
 -- One fixed POST, given on wrk's command line after `--`: path of the file with the body, then `Name: value` headers.
+-- A body that says `[nth 0000000000]` says another number in each request, of every thread.
 -- At the end one line of JSON on standard output, marked, with latencies in microseconds.
+
+local threads = 0
+
+function setup(thread)
+  threads = threads + 1
+  thread:set("thread", threads)
+end
 
 function init(args)
   local file = assert(io.open(args[1], "rb"))
@@ -10,6 +18,14 @@ function init(args)
   for i = 2, #args do
     local name, value = args[i]:match("^([^:]+): (.*)$")
     wrk.headers[name] = value
+  end
+  local before, after = wrk.body:match("^(.*%[nth )%d+(%].*)$")
+  if before then
+    local nth = thread * 1000000000
+    request = function()
+      nth = nth + 1
+      return wrk.format(nil, nil, nil, string.format("%s%010d%s", before, nth, after))
+    end
   end
 end
 

@@ -49,6 +49,12 @@ QUERIES = {
     "/people": ("q", "org"),
     "/changes": ("action", "actor", "subject", "org", "after"),
     "/settings": ("q", "show"),
+    "/routes/explain": ("model", "org", "user", "tier", "task", "region", "text"),
+    "/routes/stop": ("route",),
+    "/alerts": ("org",),
+    "/audit": ("example", "org"),
+    "/cache": ("org",),
+    "/reconciliation": ("org",),
     "/": ("org",),
 }
 """What addresses of pages say, and pages may say back."""

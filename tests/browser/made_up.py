@@ -11,6 +11,7 @@ from typing import Any
 
 from penstock.sdk import requests as seen
 from penstock.sdk.people import SessionView
+from tests.browser import made_up_oversight
 from tests.unit.console.support import Platform
 
 TEAMS = (
@@ -336,6 +337,7 @@ def platform(*, is_empty: bool = False) -> Platform:
         "GET /sessions": sessions(now_s),
         "DELETE /sessions/*": None,
     }
+    made.answers |= made_up_oversight.answers(now_s, is_empty=is_empty)
     for each in known:
         made.answers[f"GET /requests/{each.request_id}"] = seen.RequestDetail(request=each, spans=spans(each))
     return made

@@ -18,6 +18,7 @@ from penstock.sdk.people import InviteRequest
 from penstock.sdk.replies import ScopeRequest
 from penstock.simulator.behaviour import Speeds
 from penstock.simulator.server import SimulatorOptions
+from tests.browser.furnished import furnished, receiver
 from tests.browser.png import compact
 from tests.browser.theatre import House, chromium, enter, house, visitor
 
@@ -35,6 +36,11 @@ PICTURES = {
     "limits": "/keys/limits?level=team&org=default&team=search",
     "people": "/people",
     "invite": "/people/invite",
+    "routes": "/routes",
+    "explain": "/routes/explain?model=smart",
+    "alerts": "/alerts",
+    "cache": "/cache",
+    "reconciliation": "/reconciliation",
     "changes": "/changes",
     "settings": "/settings",
     "account": "/account",
@@ -70,7 +76,8 @@ def paint(folder: Path, seconds: int) -> list[Path]:
     simulator = SimulatorOptions(speeds=LIFE, weights=FAULTS, seed=3)
     with (
         tempfile.TemporaryDirectory() as scratch,
-        house(Path(scratch), simulator=simulator) as it,
+        receiver() as (hook, _),
+        house(Path(scratch), simulator=simulator, **furnished(hook)) as it,
         chromium() as browser,
     ):
         it.run(_furnish(it))
@@ -117,6 +124,10 @@ def _shoot(page: Page, it: House, folder: Path, theme: str) -> None:
     page.locator("#keys tbody th a").last.click()
     page.wait_for_timeout(800)
     _keep(page, folder / f"key-{theme}.png")
+    page.goto(it.console("/audit?example=What+each+team+spent,+by+model"))
+    page.get_by_role("button", name="Ask").click()
+    page.locator("#answer-table").wait_for()
+    _keep(page, folder / f"audit-{theme}.png")
     page.goto(it.console("/playground"))
     page.locator("[data-model]").first.select_option("sim/model")
     page.locator("[data-model]").last.select_option("gpt-4o-mini")

@@ -57,6 +57,8 @@ class House:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._opening = AsyncExitStack()
         self._tokens: list[tuple[str, str]] = []
+        self._models = MODELS
+        self._keeps_answers = False
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T], within_s: float = 60.0) -> T:
@@ -81,6 +83,8 @@ class House:
         self.run(self._play(requests, org, random.Random(seed)))
 
     async def open(self, folder: Path, simulator: SimulatorOptions, **sections: Any) -> None:
+        self._models = (*MODELS, *(route.model for route in sections.get("routes", ())))
+        self._keeps_answers = "cache" in sections
         self.stage = await self._opening.enter_async_context(stage(folder, simulator=simulator, **sections))
 
     def close(self) -> None:
@@ -110,11 +114,13 @@ class House:
             token, feature = rng.choice(self._tokens)
             question = "When does the gate open? " * rng.randrange(1, 9)
             asked = {
-                "model": "sim/no-such-model" if rng.random() < 0.04 else rng.choice(MODELS),
+                "model": "sim/no-such-model" if rng.random() < 0.04 else rng.choice(self._models),
                 "messages": [{"role": "user", "content": question}],
                 "feature": feature,
                 "max_tokens": rng.randrange(16, 200),
             }
+            if self._keeps_answers and rng.random() < 0.4:
+                asked["temperature"] = 0
             is_streamed = rng.random() < 0.6
             async with turns, Client(self.url, token) as client:
                 try:

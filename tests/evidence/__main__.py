@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--docs",
         action="store_true",
-        help="write docs/reliability.md, docs/sight.md, docs/gateway.md, docs/benchmarks.md, charts",
+        help="write the pages made of records (docs/reliability.md, docs/gateway.md and the others), and charts",
     )
     asked = parser.parse_args(arguments)
     if asked.docs:

@@ -19,8 +19,9 @@ from playwright.sync_api import Browser
 from playwright.sync_api import Error as PlaywrightError
 
 from penstock.simulator.server import SimulatorOptions
-from tests.browser import doors, paths, pictures, steering
+from tests.browser import doors, overseeing, paths, pictures, steering
 from tests.browser.flood import FAST, VERBOSE, Repaints, measured, under_requests
+from tests.browser.furnished import furnished, receiver
 from tests.browser.hands import Hands, Keyboard, Mouse
 from tests.browser.theatre import House, chromium, enter, visitor
 from tests.browser.walk import WIDE, Path, Walk
@@ -41,6 +42,7 @@ PATHS: dict[str, Path] = {
     "Sign-in by owner's link": doors.owner_link,
     **steering.STEERING,
     **paths.WATCHING,
+    **overseeing.OVERSEEING,
     "Sign-out": doors.sign_out,
     "Sign-in by password": doors.password,
     "Account": paths.account,
@@ -96,7 +98,7 @@ def kind_of(fault: str) -> str:
 
 def walk_all(browser: Browser, theme: str, hands: type[Hands], seen: Seen) -> None:
     """Walk every path once on a fresh platform."""
-    with doors.house_with_sso() as it:
+    with receiver() as (hook, _), doors.house_with_sso(**furnished(hook)) as it:
         it.play(REQUESTS_BEFORE)
         with traffic(it), visitor(browser, theme=theme, **WIDE, at=it.url) as guest:
             guest.page.set_default_timeout(PATIENCE_MS)

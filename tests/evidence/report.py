@@ -1,5 +1,5 @@
-"""The pages made of evidence: docs/reliability.md, docs/sight.md, docs/gateway.md, docs/benchmarks.md and
-the charts they show.
+"""The pages made of evidence: docs/reliability.md, docs/sight.md, docs/gateway.md, docs/compare.md, docs/benchmarks.md
+and the charts they show.
 
 Promise: `pages` is a pure function of the records, so `make docs` twice changes nothing and a test can tell a page that
 was edited by hand. A record made from a tree with uncommitted changes says so.
@@ -14,7 +14,8 @@ from pathlib import Path
 from tests.evidence.charts import number, svg
 from tests.evidence.registry import ROOT, Record, Scalar, flat
 
-BENCHMARKS = {"S11", "P4"}
+BENCHMARKS = {"S11", "P4", "G6"}
+COMPARED = {"G1"}
 MARKS = {"met": "✔ met", "partly": "◐ partly", "missed": "✘ missed"}
 GENERATED = "<!-- Written by `make docs` from docs/evidence/*.json. Edit nothing here. -->"
 
@@ -33,12 +34,25 @@ GATEWAY = """# The gateway: what was promised, what was seen
 Faults, routing, caching and money on the way through the gateway, put to the test. Run any of them yourself:
 `make evidence ID=G2`."""
 
+COMPARE = """# Gateways side by side
+
+What gateways for language models can do, as far as their documentation, sources and release notes of November 2026
+tell. **Y** yes, in the edition one can run oneself; **E** in a paid or hosted edition; **P** in part; **-** not found,
+which is no proof of absence; **?** not looked at. Each mark of ours is a link to the tests that prove it; they passed
+in the run below. Run them yourself: `make evidence ID=G1`."""
+
 SPEED = """# Benchmarks: ours, its peers and the floor
 
 All figures of a table come from one run on one machine; everything Penstock does for a request is switched on. Run it
 yourself on an idle machine: `make bench`, or `make evidence ID=S11` to write it down."""
 
-PAGES = {"reliability.md": RELIABILITY, "sight.md": SIGHT, "gateway.md": GATEWAY, "benchmarks.md": SPEED}
+PAGES = {
+    "reliability.md": RELIABILITY,
+    "sight.md": SIGHT,
+    "gateway.md": GATEWAY,
+    "compare.md": COMPARE,
+    "benchmarks.md": SPEED,
+}
 SHELVES = {"S": "reliability.md", "P": "sight.md", "G": "gateway.md"}
 
 
@@ -46,12 +60,19 @@ def pages(records: Sequence[Record]) -> dict[str, str]:
     """Return every generated file, by its path below docs/."""
     shelves: dict[str, list[Record]] = {name: [] for name in PAGES}
     for record in records:
-        shelves["benchmarks.md" if record.id in BENCHMARKS else SHELVES[record.id[0]]].append(record)
+        shelves[_shelf(record.id)].append(record)
     files = {name: page(PAGES[name], shelf) for name, shelf in shelves.items()}
     for record in records:
         for chart in record.charts:
             files[chart_path(record.id, chart.title)] = svg(chart)
     return files
+
+
+def _shelf(identifier: str) -> str:
+    """Return the page that a record belongs to."""
+    if identifier in COMPARED:
+        return "compare.md"
+    return "benchmarks.md" if identifier in BENCHMARKS else SHELVES[identifier[0]]
 
 
 def write_pages(records: Sequence[Record], docs: Path = ROOT / "docs") -> list[Path]:

@@ -85,8 +85,8 @@ GATEWAY_SEEDS = (
         "the answer is not clamped to what is held",
         "an answer cannot cost more than was held for it",
         "gateway/calling.py",
-        "wording.body(target, seat.output_tokens)",
-        "wording.body(target, envelope.output_limit or 1)",
+        "body=wording.body(target, seat.output_tokens)",
+        "body=wording.body(target, envelope.output_limit or 1)",
         GATEWAY,
     ),
     Seed(

@@ -33,16 +33,20 @@ class Told:
 
     face: str
     stream: bool
+    kept: bool = False
+    """Whether an answer may be kept, and a kept one told."""
     status: int = 0
     body: bytes = b""
     retry_after_s: int | None = None
+    by: str = ""
+    """What stood in, as the headers say."""
 
     @property
     def whole(self) -> bool:
         """Whether the answer carries its success mark, and no error."""
         mark = (_ENDS if self.stream else _ANSWERS)[self.face]
         is_stream = self.body.startswith((b"data:", b"event:"))
-        return self.status == 200 and is_stream == self.stream and mark in self.body and not self.code
+        return self.status in (200, 202) and is_stream == self.stream and mark in self.body and not self.code
 
     @property
     def code(self) -> str:
@@ -104,7 +108,10 @@ async def ask(
     """Ask once and write down what is `told`; leave "early" (as soon as `called()`) or "midway" (content has come)."""
     client = HttpClient()
     path, body = request_of(told.face, model, stream=told.stream)
-    lines = f"authorization: Bearer {token}\r\ncontent-type: application/json\r\n".encode()
+    lines = (
+        f"authorization: Bearer {token}\r\ncontent-type: application/json\r\n"
+        f"x-penstock-feature: {model}\r\nx-prefer-cached: {str(told.kept).lower()}\r\n"
+    ).encode()
     origin = Origin("http", "127.0.0.1", port)
     asking = asyncio.create_task(
         client.request(origin, b"POST", path.encode(), lines, json.dumps(body).encode(), TIMERS)
@@ -131,3 +138,18 @@ async def _read(response: Response, told: Told, leaves: str) -> None:
             if leaves == "midway" and told.body.count(b"data:") > 3:
                 break
     response.close()
+    told.by = _stood_in(response, told.body)
+
+
+def _stood_in(response: Response, body: bytes) -> str:
+    """Return what stood in for the route's own back ends, as the headers say; an error says it in words."""
+    written = (response.header(b"x-penstock-answer") or b"").decode()
+    if written:
+        return written
+    if (response.header(b"x-penstock-cache") or b"").startswith(b"stale"):
+        return "stale"
+    if response.header(b"x-penstock-later") is not None:
+        return "later"
+    if b"in place of" in (response.header(b"x-penstock-route") or b""):
+        return "other"
+    return "nobody" if b"Tried in its place" in body else ""

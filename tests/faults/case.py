@@ -69,6 +69,11 @@ class Expect:
     """The audit event's error."""
     breaker: str = "closed"
     """Of the first back end, afterwards."""
+    audited: tuple[str, ...] = ()
+    """What became of the calls in the order in which they began, where they ended in another."""
+    by: str = ""
+    """What stood in for the route's back ends, in header and audit: "other" (a model), "stale", "rule", "canned",
+    "later"; "nobody" when the error says that all of it was tried."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,8 @@ class Fault:
     stream: bool = False
     wires: tuple[str, ...] = WIRES
     faces: tuple[str, ...] = ("openai",)
+    hedge: bool = False
+    """Whether the route gives a late call a rival."""
     asks: int = 1
     """Requests one after the other; the last is judged."""
     rest_s: float = 0.0
@@ -89,7 +96,15 @@ class Fault:
     """When the caller goes: "early" (once the vendor is asked), "midway" (once content has arrived)."""
     timers: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Bounds of the first back end's calls, as provider settings."""
+    steps: tuple[str, ...] = ()
+    """What the request's feature falls back to; "other" is a model whose back ends are `others`."""
+    others: tuple[BackEnd, ...] = ()
     but: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+
+    @property
+    def places(self) -> tuple[BackEnd, ...]:
+        """Return every back end, the route's own first."""
+        return (*self.back_ends, *self.others)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ DRAINS = (
     Fault("drain, a stream that ends in time", one("stall;after=40;tokens=60;seconds=0.2"),
           Expect(200, ("ok",), EXACT), stream=True),
     Fault("drain timeout, a stream under way", one("stall;after=40;tokens=60;seconds=30"),
-          Expect(200, ("client_gone",), ESTIMATE, code="draining", in_band=True, error="client_gone"),
+          Expect(200, ("draining",), ESTIMATE, code="draining", in_band=True, error="draining"),
           stream=True, faces=FACES),
     Fault("drain timeout, no answer yet", one("slow_first_byte;seconds=30"),
-          Expect(503, ("abandoned",), ESTIMATE, code="draining", retry_after_s=1, error="client_gone"),
+          Expect(503, ("abandoned",), ESTIMATE, code="draining", retry_after_s=1, error="draining"),
           faces=FACES, but={"anthropic face": {"status": 529}}),
 )  # fmt: skip

@@ -45,7 +45,7 @@ class Gate:
     def url(self, case: int, back_end: int) -> str:
         """Return the address of a back end, without its wire's own path."""
         plain, strange, mute = (server.sockets[0].getsockname()[1] for server in self._servers)
-        place = self._cases[case].fault.back_ends[back_end].place
+        place = self._cases[case].fault.places[back_end].place
         origins = {
             "refused": "http://127.0.0.1:1",
             "nameless": "http://nobody.invalid",
@@ -93,7 +93,7 @@ class Gate:
         assert asked is not None
         case, back_end = int(asked[2]), int(asked[3])
         self.calls[case, back_end] += 1
-        steps = self._cases[case].fault.back_ends[back_end].steps
+        steps = self._cases[case].fault.places[back_end].steps
         step = self._on_wire(steps[min(self.calls[case, back_end], len(steps)) - 1], case)
         if isinstance(step, Raw):
             await _send(step, reader, writer)

@@ -34,8 +34,6 @@ class Mix:
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
     is_free: bool = True
     """Whether what goes wrong costs nothing, so that the books must be exact."""
-    is_down: bool = True
-    """Whether the two never answer well: then success is promised. Of two that often do, it is only measured."""
 
 
 MIXES = (
@@ -43,7 +41,7 @@ MIXES = (
     Mix("two refuse connections"),
     Mix("two overloaded", {"overloaded": 1.0}),
     Mix("two out of credit", {"quota": 1.0}),
-    Mix("two fail every third call", {"server_error": 0.33}, is_down=False),
+    Mix("two fail every third call", {"server_error": 0.33}),
     Mix("two reset connections", {"reset": 1.0}, is_free=False),
     Mix("two do everything wrong",
         {"server_error": 0.3, "overloaded": 0.2, "reset": 0.2, "malformed_line": 0.1, "error_mid_stream": 0.2},
@@ -150,7 +148,7 @@ async def _load(it: Stage, requests: int) -> int:
 def shortfalls(mix: Mix, seen: Mixed) -> list[str]:
     """Return what falls short of the promise."""
     found: list[str] = []
-    if mix.is_down and seen.success < SUCCESS_LEAST:
+    if seen.success < SUCCESS_LEAST:
         found.append(f"{mix.name}: {seen.requests - seen.answered} of {seen.requests} requests failed")
     if seen.amplification > AMPLIFICATION_MOST:
         found.append(f"{mix.name}: {seen.amplification:.3f} calls for each request")

@@ -15,7 +15,15 @@ from pathlib import Path
 import msgspec
 
 from penstock.kernel.events import RequestEvent
-from penstock.kernel.settings import ProviderSettings, RouteSettings, TargetSettings
+from penstock.kernel.settings import (
+    FeatureSettings,
+    ProviderSettings,
+    RouteSettings,
+    Settings,
+    TargetSettings,
+    WebhookSettings,
+)
+from penstock.kernel.settings_features import AnswerRuleSettings
 from penstock.ports.ledger import Verdict
 from penstock.simulator.truth import TruthRow
 from tests.books import Books, Operation
@@ -27,6 +35,8 @@ from tests.stage import Stage, stage, until
 AT_ONCE = 6
 """Cases under way together."""
 BREAKER_OPEN_S = 1.0
+DESK = WebhookSettings(name="desk", url="http://127.0.0.1:1/hook", orgs=("acme",))
+_CACHE = {"url": "memory:", "semi_s": 0.3, "stale_s": 60.0}
 _PATHS = {"openai": "/v1", "anthropic": "", "gemini": "/v1beta"}
 _RESILIENCE = {
     "max_attempts": 3,
@@ -68,16 +78,37 @@ def _providers(case: Case, number: int, gate: Gate) -> list[ProviderSettings]:
             models=("m",),
             **(case.fault.timers if index == 0 else {}),
         )
-        for index in range(len(case.fault.back_ends))
+        for index in range(len(case.fault.places))
     ]
 
 
-def _route(case: Case, number: int) -> RouteSettings:
-    targets = tuple(
-        TargetSettings(provider=f"case-{number}-{index}", model="m", weight=100 if index == 0 else 0)
-        for index in range(len(case.fault.back_ends))
+def _routes(case: Case, number: int) -> list[RouteSettings]:
+    """Return the route of a case and, where it has another model, that one's."""
+    targets = [
+        TargetSettings(provider=f"case-{number}-{index}", model="m", weight=0 if index else 100)
+        for index in range(len(case.fault.places))
+    ]
+    own = len(case.fault.back_ends)
+    routes = [RouteSettings(model=f"case-{number}", targets=tuple(targets[:own]), hedge=case.fault.hedge)]
+    if others := [msgspec.structs.replace(each, weight=100) for each in targets[own:]]:
+        routes.append(RouteSettings(model=f"case-{number}-other", targets=tuple(others)))
+    return routes
+
+
+def _feature(case: Case, number: int) -> FeatureSettings:
+    """Return the rules of a case's feature, which has the name of its model."""
+    steps, name = case.fault.steps, f"case-{number}"
+    rules = (
+        AnswerRuleSettings(pattern="never", text="No."),
+        AnswerRuleSettings(pattern="What of", text="A rule."),
     )
-    return RouteSettings(model=f"case-{number}", targets=targets)
+    return FeatureSettings(
+        name=name,
+        fallback=tuple(f"{name}-other" if step == "other" else step for step in steps),
+        rules=rules if "rule" in steps else (),
+        canned="A canned answer." if "canned" in steps else "",
+        later="desk" if "later" in steps else "",
+    )
 
 
 async def play(
@@ -88,13 +119,25 @@ async def play(
     """
     gate = Gate(cases, tls)
     await gate.open()
-    routes = tuple(_route(case, number) for number, case in enumerate(cases))
+    routes = tuple(each for number, case in enumerate(cases) for each in _routes(case, number))
     providers = tuple(each for number, case in enumerate(cases) for each in _providers(case, number, gate))
+    features = tuple(_feature(case, number) for number, case in enumerate(cases) if case.fault.steps)
+
+    def altered(before: Settings) -> Settings:
+        return msgspec.structs.replace(before, features=features, webhooks=(DESK,))
+
     try:
         server = {"drain_s": drain_s} if drain_s else {}
         async with stage(
-            folder, routes=routes, others=lambda _url: providers, resilience=_RESILIENCE, server=server
+            folder,
+            routes=routes,
+            others=lambda _url: providers,
+            resilience=_RESILIENCE,
+            server=server,
+            cache=_CACHE,
+            altered=altered,
         ) as it:
+            _rest()
             gate.simulator_port = it.simulator.port
             breakers = await _asked(it, gate, cases, drain_s)
             events = await _events(it, cases)
@@ -113,11 +156,18 @@ async def play(
     return Played(seen, verdict, retries)
 
 
+def _rest() -> None:
+    """Let nobody work on what is put off: each operation of the books is to be one of the cases' own."""
+    for task in asyncio.all_tasks():
+        if task.get_name() == "later":
+            task.cancel()
+
+
 async def _asked(it: Stage, gate: Gate, cases: Sequence[Case], drain_s: float) -> list[tuple[Told, str]]:
     """Ask every case's questions; returns what the last was told, and the breaker right after it."""
     caller = await it.caller()
     places = asyncio.Semaphore(len(cases) if drain_s else AT_ONCE)
-    all_told = [Told(case.face, case.fault.stream) for case in cases]
+    all_told = [Told(case.face, case.fault.stream) for case in cases]  # until each asks
 
     async def one(number: int, case: Case) -> tuple[Told, str]:
         fault = case.fault
@@ -125,7 +175,7 @@ async def _asked(it: Stage, gate: Gate, cases: Sequence[Case], drain_s: float) -
             for turn in range(fault.asks):
                 if turn == fault.asks - 1:
                     await asyncio.sleep(fault.rest_s)
-                told = all_told[number] = Told(case.face, fault.stream)
+                told = all_told[number] = Told(case.face, fault.stream, kept="stale" in fault.steps)
                 await ask(
                     it.platform.port,
                     caller.token,
@@ -179,10 +229,12 @@ def differences(case: Case, seen: Seen) -> list[str]:
         "retry-after": (expect.retry_after_s, told.retry_after_s),
         "ledger attempts": (expect.outcomes, _attempts(seen)),
         "audited error": (expect.error, event.error),
-        "audited attempts": (expect.outcomes, tuple(call.outcome for call in event.calls)),
+        "audited attempts": (expect.audited or expect.outcomes, tuple(call.outcome for call in event.calls)),
         "audited cost": (_posted(seen), event.cost_nanos),
         "breaker": (expect.breaker, seen.breaker),
         "settlements": (1, len(seen.operation.settlements)),
+        "stood in": (expect.by, told.by),
+        "audited stand-in": (expect.by, _stood_in(event)),
     }
     found = [
         f"{what}: expected {ours!r}, seen {theirs!r}"
@@ -190,6 +242,14 @@ def differences(case: Case, seen: Seen) -> list[str]:
         if ours != theirs
     ]
     return found + _money(expect, seen)
+
+
+def _stood_in(event: RequestEvent) -> str:
+    """Return what stood in, as the audit says."""
+    steps = [flag.removeprefix("fallback:") for flag in event.flags if flag.startswith("fallback:")]
+    if not steps:
+        return ""
+    return "other" if steps[0].endswith("-other") else "nobody" if steps[0] == "none" else steps[0]
 
 
 def _attempts(seen: Seen) -> tuple[str, ...]:

@@ -69,12 +69,13 @@ TOO_LARGE = Raw(
 )
 
 
-def _openai(usage: str, kind: str = JSON) -> Raw:
+def _openai(usage: str, kind: str = JSON, *lines: str) -> Raw:
     return reply(
         200,
         '{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":'
         f'"assistant","content":"A short answer."}},"finish_reason":"stop"}}],"usage":{usage}}}',
         kind,
+        *lines,
     )
 
 
@@ -125,3 +126,39 @@ ONLY_COMMENTS = streamed(drip=b": still thinking\n\n")
 ENDLESS = streamed(_HALVES["openai"], drip=_TEXT.encode())
 HALF_AN_EVENT = streamed(_HALVES["openai"], _TEXT[:30])
 NO_EVENTS = streamed()
+
+
+_OPENAI_LIMIT = ("x-ratelimit-limit-requests: 100", "x-ratelimit-reset-requests: 1m0s")
+_ANTHROPIC_LIMIT = (
+    "anthropic-ratelimit-requests-limit: 100",
+    "anthropic-ratelimit-requests-reset: 2100-01-01T00:00:00Z",
+)
+NEARLY_SPENT = {
+    "openai": _openai(GOOD, JSON, *_OPENAI_LIMIT, "x-ratelimit-remaining-requests: 1"),
+    "anthropic": reply(
+        200,
+        '{"id":"m","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"A short answer."'
+        '}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":8,"output_tokens":4}}',
+        JSON,
+        *_ANTHROPIC_LIMIT,
+        "anthropic-ratelimit-requests-remaining: 1",
+    ),
+}
+"""A good answer whose vendor has room for one request more."""
+SPENT = {
+    "openai": reply(
+        429,
+        '{"error":{"message":"Slow down.","type":"requests","param":null,"code":"rate_limit_exceeded"}}',
+        JSON,
+        *_OPENAI_LIMIT,
+        "x-ratelimit-remaining-requests: 0",
+    ),
+    "anthropic": reply(
+        429,
+        '{"type":"error","error":{"type":"rate_limit_error","message":"Slow down."}}',
+        JSON,
+        *_ANTHROPIC_LIMIT,
+        "anthropic-ratelimit-requests-remaining: 0",
+    ),
+}
+"""A refusal that tells the limit, too."""

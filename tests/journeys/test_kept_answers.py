@@ -11,7 +11,9 @@ from typing import Any
 from openai import AsyncOpenAI
 
 from penstock.kernel.settings import PrivacySettings
-from tests.stage import MODEL, Stage, stage
+from penstock.sdk.client import Client
+from penstock.sdk.replies import Purge
+from tests.stage import MODEL, Stage, stage, until
 from tests.support import run
 
 QUESTION: list[Any] = [{"role": "user", "content": "How much water passed the gate?"}]
@@ -81,5 +83,33 @@ def test_a_kept_answer_holds_stand_ins_and_each_caller_gets_its_own_words_back(t
             # Both say the same once the address is out: the second is served the first's answer.
             assert raw.headers["x-penstock-cache"].startswith("hit")
             assert EMAIL not in (raw.parse().choices[0].message.content or "")
+
+    run(whole())
+
+
+def test_one_answer_is_forgotten_by_the_key_that_its_reply_tells_and_no_other(tmp_path: Path) -> None:
+    async def whole() -> None:
+        async with stage(tmp_path, cache=CACHE) as it:
+            caller, admin = await it.caller(), await it.caller(role="admin", name="admin")
+            other: list[Any] = [{"role": "user", "content": "And how much did not?"}]
+            async with (
+                client(it, caller.token) as customer,
+                Client(it.url.removesuffix("/v1"), admin.token) as manager,
+            ):
+                create = customer.chat.completions.with_raw_response.create
+                for messages in (QUESTION, other):
+                    await create(**ASKED | {"messages": messages})
+                served = (await create(**ASKED)).headers["x-penstock-cache"]
+                assert (await manager.cache.purge(Purge(key=served.partition("key=")[2]))).forgotten == 1
+                assert "x-penstock-cache" not in (await create(**ASKED)).headers
+                again = await create(**ASKED | {"messages": other})
+                assert again.headers["x-penstock-cache"].startswith("hit; age=")
+                figures = await manager.cache.status()
+                assert (figures.classes["semi"].hits, figures.classes["semi"].kept) == (2, 3)
+
+                async def counted() -> bool:
+                    return sum(row.requests for row in await manager.cache.prompts()) == 3
+
+                await until(counted, 5.0)
 
     run(whole())

@@ -6,11 +6,14 @@ whole; only the owner may.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from openai import AsyncOpenAI, PermissionDeniedError
 
 from penstock.kernel.errors import Forbidden, Invalid, NotFound
+from penstock.kernel.settings import ProviderSettings, RouteSettings, TargetSettings
 from penstock.sdk.client import Client
 from penstock.sdk.replies import KeyRequest
 from penstock.sdk.routing import RouteQuestion
@@ -70,5 +73,41 @@ def test_an_operator_applies_explains_and_takes_back_while_callers_change_nothin
                 admin = client.under((await client.keys.create(KeyRequest(name="a", role="admin"))).token)
                 with pytest.raises(Forbidden):
                     await admin.routing.get()
+
+    run(journey())
+
+
+def _two_regions(url: str) -> tuple[ProviderSettings, ...]:
+    common = {"kind": "openai", "vendor": "sim", "base_url": url, "models": (MODEL,)}
+    return tuple(ProviderSettings(name=name, region=name, **common) for name in ("eu", "us"))
+
+
+ASKED: dict[str, Callable[[AsyncOpenAI], Awaitable[object]]] = {
+    "chat": lambda to: to.chat.completions.create(model="house", messages=QUESTION, max_tokens=5),
+    "embeddings": lambda to: to.embeddings.create(model="house", input="How much water?"),
+    "moderations": lambda to: to.moderations.create(model="house", input="How much water?"),
+    "rerank": lambda to: to.post(
+        "/rerank", body={"model": "house", "query": "q", "documents": ["d"]}, cast_to=object
+    ),
+    "count": lambda to: to.post(
+        "/messages/count_tokens", body={"model": "house", "messages": QUESTION}, cast_to=object
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ASKED)
+def test_a_region_that_a_request_asks_for_holds_for_calls_of_every_kind(tmp_path: Path, kind: str) -> None:
+    async def journey() -> None:
+        route = RouteSettings(
+            model="house", targets=tuple(TargetSettings(provider=name, model=MODEL) for name in ("us", "eu"))
+        )
+        async with (
+            stage(tmp_path, others=_two_regions, routes=(route,)) as it,
+            AsyncOpenAI(base_url=it.url, api_key=(await it.caller()).token, max_retries=0) as plain,
+        ):
+            await ASKED[kind](plain.with_options(default_headers={"x-penstock-region": "eu"}))
+            with pytest.raises(PermissionDeniedError) as refused:
+                await ASKED[kind](plain.with_options(default_headers={"x-penstock-region": "moon"}))
+            assert "region" in refused.value.message
 
     run(journey())

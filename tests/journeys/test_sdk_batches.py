@@ -114,6 +114,25 @@ def test_a_line_that_fails_is_in_the_error_file_and_the_others_are_not(tmp_path:
 
 
 @pytest.mark.parametrize(
+    ("endpoint", "asked"),
+    [
+        ("/v1/responses", {"input": "How full is it?", "max_output_tokens": 16}),
+        ("/v1/completions", {"prompt": "It is", "max_tokens": 8}),
+    ],
+)
+def test_a_batch_of_another_endpoint_is_answered_in_its_words(
+    tmp_path: Path, endpoint: str, asked: dict[str, Any]
+) -> None:
+    async def steps(it: Stage, caller: Caller, client: AsyncOpenAI) -> None:
+        batch = await ended(client, await begun(client, [line("a", url=endpoint, **asked)], endpoint))
+        body = (await told(client, batch.output_file_id))["a"]["response"]["body"]
+        assert body["object"] == {"/v1/responses": "response"}.get(endpoint, "text_completion")
+        assert (await it.settled(caller)).posted_nanos == (await it.truth())[0].cost_nanos
+
+    journey(tmp_path, steps)
+
+
+@pytest.mark.parametrize(
     ("wrong", "code"),
     [
         ("{", "invalid_json_line"),
@@ -164,6 +183,29 @@ def test_a_limit_of_the_key_makes_a_batch_wait_and_not_fail(tmp_path: Path) -> N
         assert counts and (batch.status, counts.completed, counts.failed) == ("completed", 62, 0)
 
     journey(tmp_path, steps)
+
+
+def test_a_batch_whose_answers_fill_its_file_sends_no_more_and_names_what_was_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_runs, "OUTPUT_BYTES_MAX", 1_000)
+
+    async def steps(it: Stage, caller: Caller, client: AsyncOpenAI) -> None:
+        names = {f"g{number}" for number in range(9)}
+        batch = await ended(client, await begun(client, [line(name) for name in sorted(names)]))
+        good, bad = await told(client, batch.output_file_id), await told(client, batch.error_file_id)
+        counts = batch.request_counts
+        assert counts and (batch.status, counts.completed, counts.failed) == (
+            "completed",
+            len(good),
+            len(bad),
+        )
+        assert 1_000 <= (await client.files.retrieve(batch.output_file_id or "")).bytes < 2_000
+        assert {*good, *bad} == names and not {*good} & {*bad}
+        assert {each["error"]["code"] for each in bad.values()} == {"batch_output_full"}
+        assert len(good) == len(it.simulator.truth.rows())
+
+    journey(tmp_path, steps, batches={"concurrency": 1})
 
 
 def test_another_project_sees_neither_files_nor_batches(tmp_path: Path) -> None:

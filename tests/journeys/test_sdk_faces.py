@@ -55,6 +55,29 @@ def test_every_sdk_lists_the_models_and_finds_one(tmp_path: Path) -> None:
     run(whole())
 
 
+def test_a_model_whose_name_has_a_slash_is_found_by_every_sdk(tmp_path: Path) -> None:
+    """The SDKs of OpenAI and Anthropic escape it, Google's does not."""
+
+    async def whole() -> None:
+        async with stage(tmp_path) as it:
+            token = (await it.caller(models=("sim/model",))).token
+            async with AsyncOpenAI(base_url=it.url, api_key=token) as client:
+                assert (await client.models.retrieve("sim/model")).id == "sim/model"
+                with pytest.raises(openai.NotFoundError):
+                    await client.models.retrieve("sim/gpt-4o-mini")
+                with pytest.raises(openai.BadRequestError):
+                    await client.models.retrieve("sim/../../api/v1/keys")
+                with pytest.raises(openai.BadRequestError):
+                    await client.get("/batches/a%2Fb", cast_to=object)
+            async with AsyncAnthropic(base_url=root(it), api_key=token) as client:
+                assert (await client.models.retrieve("sim/model")).id == "sim/model"
+            google = genai.Client(api_key=token, http_options={"base_url": root(it)}).aio
+            assert (await google.models.get(model="models/sim/model")).name == "models/sim/model"
+            await google.aclose()
+
+    run(whole())
+
+
 def test_tokens_are_counted_by_the_provider_for_nothing_or_estimated_and_said_so(tmp_path: Path) -> None:
     async def whole() -> None:
         async with three_wires(tmp_path) as it:

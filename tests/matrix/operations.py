@@ -237,6 +237,18 @@ async def _audit_query(_: World, whose: Somebody) -> object:
     return {"org": whose.place.org, "sql": "SELECT count(*) FROM audit"}
 
 
+async def _content_rule(_: World, whose: Somebody) -> object:
+    return {"org": whose.place.org, "team": whose.place.team, "mode": "full"}
+
+
+async def _forgetting(_: World, whose: Somebody) -> object:
+    return {"org": whose.place.org, "user": canary("nobody")}
+
+
+async def _score(_: World, __: Somebody) -> object:
+    return {"thumb": "up"}
+
+
 async def _invoice(_: World, __: Somebody) -> object:
     return {"vendor": "openai", "form": "csv", "text": "date,model,cost_usd\n2026-11-20,gpt-4o,1.00\n"}
 
@@ -244,6 +256,9 @@ async def _invoice(_: World, __: Somebody) -> object:
 _BODIES: dict[str, Body] = {
     "POST /audit/query": _audit_query,
     "POST /reconcile": _invoice,
+    "PUT /contents/rules": _content_rule,
+    "POST /contents/forget": _forgetting,
+    "POST /requests/{}/feedback": _score,
     "POST /cache/purge": _purge,
     "POST /routing/check": _routing,
     "PUT /routing": _routing,

@@ -17,6 +17,7 @@ from penstock.kernel.context import Cap, Rate
 from penstock.kernel.settings import (
     AuthSettings,
     CacheSettings,
+    ContentSettings,
     LakeSettings,
     ServerSettings,
     Settings,
@@ -170,6 +171,8 @@ class World:
             for each in list(self.people.values())[-requests:]:
                 while await self.platform.traces.get(each.request_id) is None:
                     await asyncio.sleep(0.05)
+            if self.platform.contents is not None and self.platform.contents.store is not None:
+                await self.platform.contents.store.flush()
 
 
 def author(person: Person) -> Author:
@@ -195,6 +198,7 @@ async def open_world(folder: Path, auth: AuthSettings | None = None) -> AsyncIte
         discover=False,
         cache=CacheSettings(url="memory:"),
         lake=LakeSettings(store=True),
+        contents=ContentSettings(most="full"),
     )
     platform = await start(settings, {})
     wire = Wire(f"http://127.0.0.1:{platform.port}")
@@ -212,6 +216,8 @@ async def _fill(world: World) -> None:
         org = canary("org")
         world.mark(org, Place(org))
         world.orgs.append(org)
+        if world.platform.contents is not None:
+            await world.platform.contents.rules.put(org, "", "full")
         teams = (canary("team"), canary("team"))
         world.teams[org] = teams
         for team in teams:

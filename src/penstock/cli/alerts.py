@@ -11,6 +11,7 @@ from rich.console import RenderableType
 
 from penstock.cli.output import line, table
 from penstock.cli.server import HERE, Server
+from penstock.console.formats import count
 from penstock.sdk.oversight import AlertView
 
 alerts = App(name="alerts", help="See what needs looking at, and try who is told of it.")
@@ -38,6 +39,35 @@ def try_out(*, org: Org = "", server: Server = HERE) -> None:
     """Send a message to everybody who is told of an organisation."""
     made = server.ask(lambda client: client.alerts.test(org))
     server.show(made, line(f"A message is on its way to {made.targets} of them."))
+
+
+@alerts.command
+def rules(*, server: Server = HERE) -> None:
+    """Show when each alert fires; limits are in the unit of its rule (docs/reference/settings.md, alerts)."""
+    found = server.ask(lambda client: client.alerts.rules())
+    rows = [
+        (each.rule, "off" if each.off else count(each.limit), each.severity, each.runbook) for each in found
+    ]
+    server.show(found, table(("rule", ">above", "severity", "what to do"), rows, empty="There is no rule."))
+
+
+@alerts.command
+def messages(*, org: Org = "", server: Server = HERE) -> None:
+    """Show who is told, and what became of the latest messages."""
+    found = server.ask(lambda client: client.alerts.deliveries(org))
+    targets = [
+        (each.name, each.form, "signed" if each.signed else "not signed", ", ".join(each.orgs) or "all")
+        for each in found.targets
+    ]
+    rows = [
+        (_at(each.at_s), each.target, each.state, str(each.attempts), each.text, each.failure)
+        for each in found.deliveries
+    ]
+    server.show(
+        found,
+        table(("target", "form", "", "organisations"), targets, empty="Nobody is told: name a [[webhooks]]."),
+        table(("when", "to", "state", ">attempts", "what", "why not"), rows, empty="No message yet."),
+    )
 
 
 def _table(found: Iterable[AlertView], empty: str) -> RenderableType:

@@ -21,12 +21,16 @@ def changes(
     action: Annotated[str, Parameter(help="Only this kind of change.", show_default=False)] = "",
     limit: Annotated[int, Parameter(help="How many at most, up to 1000.")] = 50,
     after: Annotated[str, Parameter(help="Go on after this change.", show_default=False)] = "",
+    verify: Annotated[bool, Parameter(help="Hold them to their seals instead.", negative=())] = False,
+    head: Annotated[str, Parameter(help="With --verify: a head noted earlier.", show_default=False)] = "",
     server: Server = HERE,
-) -> None:
+) -> int:
     """See who changed what, with what was before and after.
 
     The latest is first.
     """
+    if verify:
+        return _verified(org, head, server)
     found = server.ask(
         lambda client: client.changes.list(
             org=org, actor=actor, subject=subject, action=action, limit=limit, after=after
@@ -40,6 +44,20 @@ def changes(
     more = [line(f"more: --after {found[-1].id}", "dim")] if len(found) == limit else []
     heads = ("when (UTC)", "who", "did", "to", "what")
     server.show(found, table(heads, rows, empty="Nobody changed anything yet."), *more)
+    return 0
+
+
+def _verified(org: str, head: str, server: Server) -> int:
+    """Show whether changes are as they were made; returns 1 when they are not."""
+    found = server.ask(lambda client: client.changes.verify(org=org, head=head))
+    told = f"{found.rows} changes, {found.seals} seals, {found.unsealed} of the last minute not sealed yet"
+    server.show(
+        found,
+        line(told),
+        line(f"head: {found.head or 'none yet'}", "dim"),
+        *[line(problem, "red") for problem in found.problems],
+    )
+    return 1 if found.problems else 0
 
 
 def _difference(change: ChangeView) -> str:

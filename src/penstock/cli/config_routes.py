@@ -1,6 +1,6 @@
 """`penstock config routes` and `penstock config rollback`: the routes of a running platform as numbered versions.
 
-A file is TOML (or JSON, by its name) with the tables `routes` and `residency` of the settings file.
+A file is TOML (or JSON, by its name) with the tables `routes`, `residency` and `features` of the settings file.
 """
 
 from __future__ import annotations

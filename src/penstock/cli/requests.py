@@ -126,7 +126,19 @@ def show(request_id: str, *, server: Server = HERE) -> None:
     page = Page()
     width = page.width if page.is_terminal else 100
     calls = [_calls(detail.request), line("")] if len(detail.request.calls) > 1 else []
-    server.show(detail, _facts(detail.request), line(""), *calls, *waterfall(detail.spans, width))
+    server.show(detail, _facts(detail), line(""), *calls, *waterfall(detail.spans, width))
+
+
+@requests.command
+def score(
+    request_id: str,
+    score: Annotated[float, Parameter(help="From 0 (bad) to 1 (good).")],
+    *,
+    server: Server = HERE,
+) -> None:
+    """Say how good the answer of a request was, once; a canary is judged by it."""
+    given = server.ask(lambda client: client.requests.score(request_id, score))
+    server.show(given, line(f"{given.request_id}: {given.score:g}"))
 
 
 async def _find(client: Client, part: str) -> RequestDetail:
@@ -157,7 +169,8 @@ async def _find(client: Client, part: str) -> RequestDetail:
     return await client.requests.get(found.pop())
 
 
-def _facts(it: RequestView) -> RenderableType:
+def _facts(detail: RequestDetail) -> RenderableType:
+    it = detail.request
     tokens = f"{it.input_tokens:,} in ({it.cached_tokens:,} cached), {it.output_tokens:,} out"
     whose = (("org", it.org), ("team", it.team), ("project", it.project), ("user", it.user))
     optional = (
@@ -166,6 +179,8 @@ def _facts(it: RequestView) -> RenderableType:
         ("finished by", it.finish),
         ("cache", it.cache),
         ("trace", it.trace_id),
+        ("flags", ", ".join(it.flags)),
+        ("score", "" if detail.score is None else f"{detail.score:g}"),
     )
     return facts(
         (

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from cyclopts import App
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import App, Parameter
 
 from penstock.cli.output import dollars, line, table
 from penstock.cli.server import HERE, Server
@@ -11,31 +14,37 @@ from penstock.sdk.routing import RouteQuestion
 routes = App(name="routes", help="See who would answer a request, and why; nobody is called.")
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Asker:
+    """Who asks."""
+
+    org: Annotated[str, Parameter(help="Whose organisation asks; your key's own by default.")] = ""
+    user: Annotated[str, Parameter(help="Who asks.")] = ""
+    tier: Annotated[str, Parameter(help="Tier of the key.")] = "standard"
+
+
+ME = Asker()
+
+
 @routes.command
 def explain(
     model: str,
     /,
     *,
-    org: str = "",
-    user: str = "",
-    tier: str = "standard",
+    asker: Asker = ME,
     task: str = "",
     region: str = "",
     urgent: bool = False,
     tokens: int = 0,
     text: str = "",
+    feature: str = "",
     server: Server = HERE,
 ) -> None:
     """Tell who would answer a request for MODEL now, in the order of trying, and why. Nobody is called.
 
     Parameters
     ----------
-    org
-        Whose organisation asks; your key's own by default.
-    user
-        Who asks.
-    tier
-        Tier of the key.
     task
         As the header x-penstock-task says.
     region
@@ -46,17 +55,20 @@ def explain(
         Input tokens.
     text
         What the user says.
+    feature
+        As the header x-penstock-feature says.
     """
     question = RouteQuestion(
         model=model,
-        org=org,
-        user=user,
-        tier=tier,
+        org=asker.org,
+        user=asker.user,
+        tier=asker.tier,
         task=task,
         region=region,
         urgent=urgent,
         input_tokens=tokens,
         text=text,
+        feature=feature,
     )
     found = server.ask(lambda client: client.routing.explain(question))
     rows = [
@@ -64,6 +76,7 @@ def explain(
         for place, each in enumerate(found.targets, 1)
     ]
     more = [line(f"after a weak answer: {each.route}") for each in found.larger]
+    more += [line(f"when all have failed: {step}") for step in found.fallback]
     server.show(
         found,
         line(f"{model}: {'; '.join(found.why)} (version {found.version})"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -78,9 +78,16 @@ def _facts(now: Status) -> RenderableType:
 def _tables(now: Status) -> Sequence[RenderableType]:
     return (
         table(("provider", ">models"), now.providers.items(), empty="No provider."),
-        table(("back end", "breaker"), now.breakers.items(), empty="Every breaker is closed."),
+        table(("back end", "breaker", ">quota left"), _back_ends(now), empty="No back end was called yet."),
         table(("model not served", "why"), now.unpriced.items(), empty="Every model has a price."),
     )
+
+
+def _back_ends(now: Status) -> Iterator[tuple[str, str, str]]:
+    """Yield each back end with its breaker, and what is left of its vendor's limit where the vendor tells it."""
+    for name in sorted({*now.breakers, *now.quotas}):
+        left = now.quotas.get(name)
+        yield name, now.breakers.get(name, "closed"), "" if left is None else f"{left:.0%}"
 
 
 @dataclass(slots=True)

@@ -24,6 +24,9 @@ from penstock.console.assets import Assets
 from penstock.console.navigation import SIGNED_IN
 from penstock.console.pages import (
     account,
+    alerts,
+    audit,
+    cache,
     changes,
     costs,
     key_forms,
@@ -32,7 +35,9 @@ from penstock.console.pages import (
     overview,
     people,
     playground,
+    reconciliation,
     requests,
+    routes,
     settings,
     signin,
 )
@@ -51,11 +56,16 @@ PAGES: Final[tuple[Page, ...]] = (
     *overview.PAGES,
     *requests.PAGES,
     *costs.PAGES,
+    *alerts.PAGES,
+    *routes.PAGES,
     *key_forms.PAGES,
     *limits.PAGES,
     *keys.PAGES,
     *people.PAGES,
     *playground.PAGES,
+    *cache.PAGES,
+    *audit.PAGES,
+    *reconciliation.PAGES,
     *changes.PAGES,
     *settings.PAGES,
     *account.PAGES,
@@ -132,7 +142,7 @@ def _page(console: Console, page: Page) -> Route:
                 me = await client.me()
             except Unauthenticated:
                 return _sign_in(_guest(console, request))
-            visit = Visit(console=console, request=request, client=client, me=me)
+            visit = Visit(console=console, request=request, client=client, me=me, files_most=page.files_most)
             if page.path == "/" and not visit.may(page.needs):
                 return visit.go(navigation.home(me.may))
             try:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote, urlencode
 
+from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -57,6 +58,8 @@ class Guest:
     console: Console
     request: Request
     client: Client
+    files_most: int = 0
+    """How many files a form may bring."""
 
     @property
     def is_htmx(self) -> bool:
@@ -91,17 +94,23 @@ class Guest:
         return self.request.query_params.get(name, default)
 
     async def form(self) -> Mapping[str, str]:
-        """Return the form's fields, the last of each name, without surrounding space but for a password's.
-
-        Raises Invalid.
+        """Return the form's fields, the last of each name, without surrounding space but for a password's; a file is
+        its text. Raises Invalid.
         """
+        known: dict[str, str] | None = getattr(self.request.state, "form", None)
+        if known is None:
+            known = self.request.state.form = await self._read_form()
+        return known
+
+    async def _read_form(self) -> dict[str, str]:
         try:
-            async with self.request.form(max_files=0, max_fields=FORM_FIELDS_MAX) as given:
+            async with self.request.form(max_files=self.files_most, max_fields=FORM_FIELDS_MAX) as given:
                 return {
                     name: value if name in AS_GIVEN else value.strip()
-                    for name, value in given.items()
-                    if isinstance(value, str)
+                    for name, value in [(name, await _text_of(name, each)) for name, each in given.items()]
                 }
+        except Invalid:
+            raise
         except Exception:  # because the parser's errors are many, and each means the same: not a form
             raise Invalid("The form could not be read.", field="body") from None
 
@@ -180,12 +189,25 @@ class Door:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page for people. `needs` is an action of the platform's table of roles, or SIGNED_IN."""
+    """A page for people. `needs` is an action of the platform's table of roles, or SIGNED_IN; `files_most` is how many
+    files its form may bring.
+    """
 
     path: str
     serve: Callable[[Visit], Awaitable[Response]]
     needs: str
     method: str = "GET"
+    files_most: int = 0
+
+
+async def _text_of(name: str, given: str | UploadFile) -> str:
+    """Return what a field holds: itself, or the text of its file. Raises Invalid for a file that is no text."""
+    if isinstance(given, str):
+        return given
+    try:
+        return (await given.read()).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Invalid("The file is no text (UTF-8).", field=name, value=(given.filename or "")[:80]) from None
 
 
 def peer_of(request: Request) -> str:

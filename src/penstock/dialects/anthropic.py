@@ -70,5 +70,6 @@ CODEC: Final = Codec(
     retry_headers=retry_headers,
     read_error=read_error,
     redirect=redirect,
+    sign=lambda _text_bytes: b'event: ping\ndata: {"type": "ping"}\n\n',
 )
 """The dialect "anthropic"."""

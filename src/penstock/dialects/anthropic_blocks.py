@@ -90,9 +90,7 @@ class Blocks:
         if bytes(given)[:1] == b'"':
             blocks.parts.append(Text(holder.need_text(name)))
             return blocks
-        items = holder.take_list(name) or []
-        if len(items) > MAX_BLOCKS:
-            raise members.wrong(name, "There are too many blocks.", len(items), MAX_BLOCKS)
+        items = holder.take_items(name, MAX_BLOCKS)
         path = members.at(name)
         for index, item in enumerate(items):
             blocks.take(item, f"{path}[{index}]")

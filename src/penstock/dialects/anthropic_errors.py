@@ -19,6 +19,7 @@ import msgspec
 
 from penstock.dialects import openai_errors
 from penstock.dialects.codec import VendorError
+from penstock.dialects.nonsense import UNREADABLE
 from penstock.kernel.errors import OverBudget, Overloaded, PenstockError, Upstream
 
 retry_headers = openai_errors.retry_headers
@@ -128,7 +129,7 @@ def read_error(status: int, body: bytes) -> VendorError:
     said = openai_errors.read_vendor_error(status, body)
     try:
         error = _BODY.decode(body).error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return said
     code = (error.details.error_code if error.details is not None else None) or error.type or said.code
     kind = _BY_WORD.get(code, said.kind)

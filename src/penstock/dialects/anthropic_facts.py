@@ -16,8 +16,9 @@ import msgspec
 from msgspec import Raw
 
 from penstock.dialects.codec import DELTA, DONE, ERROR, MALFORMED, OTHER, ReplyFacts
+from penstock.dialects.nonsense import UNREADABLE, no_reply
 from penstock.dialects.openai_facts import event_data
-from penstock.kernel.errors import Upstream
+from penstock.dialects.tally import Tally, told
 from penstock.kernel.money import Usage
 
 FINISHES: Final = {
@@ -129,10 +130,8 @@ def read_reply_facts(body: bytes) -> ReplyFacts:
     """Read a whole reply. Raises `Upstream` (``malformed_reply``) when it is not one."""
     try:
         reply = _REPLY.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Upstream(
-            "The provider's reply is not a message.", code="malformed_reply", value=str(error)
-        ) from None
+    except UNREADABLE as error:
+        raise no_reply("a message", error) from None
     blocks = reply.content or []
     return ReplyFacts(
         usage=None if reply.usage is None else reply.usage.usage(),
@@ -141,46 +140,20 @@ def read_reply_facts(body: bytes) -> ReplyFacts:
         model=reply.model or "",
         tool_calls=sum([block.type == "tool_use" for block in blocks]),
         choices=0 if reply.content is None else 1,
-        error=_told(reply.error),
+        error=told(reply.error),
     )
 
 
-class MessageFacts:
-    """What a stream means to accounting, kept up to date event by event."""
+class MessageFacts(Tally):
+    """What a stream means to accounting, kept up to date event by event; see `codec.Facts`."""
 
-    __slots__ = (
-        "_counted",
-        "_opening",
-        "deltas",
-        "done",
-        "error",
-        "finish",
-        "id",
-        "malformed",
-        "model",
-        "text_bytes",
-        "tool_calls",
-        "usage",
-        "usage_decreased",
-        "usage_repeated",
-    )
+    __slots__ = ("_counted", "_opening")
 
     def __init__(self) -> None:
         """Know nothing yet."""
+        super().__init__()
         self._opening = WireUsage()
         self._counted = False
-        self.id = ""
-        self.model = ""
-        self.deltas = 0
-        self.text_bytes = 0
-        self.tool_calls = 0
-        self.usage: Usage | None = None
-        self.usage_repeated = False
-        self.usage_decreased = False
-        self.finish = ""
-        self.done = False
-        self.error = b""
-        self.malformed = 0
 
     def feed(self, block: bytes) -> int:
         """Take one SSE event and return its kind."""
@@ -189,7 +162,7 @@ class MessageFacts:
             return OTHER
         try:
             event = _EVENT.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             self.malformed += 1
             return MALFORMED
         delta = event.delta
@@ -218,7 +191,7 @@ class MessageFacts:
                 self._without_figures()
                 return DONE
             case "error":
-                self.error = _told(event.error) or b"{}"
+                self.error = told(event.error) or b"{}"
                 return ERROR
             case _:
                 return OTHER
@@ -235,12 +208,7 @@ class MessageFacts:
         stopped = "" if event.delta is None else event.delta.stop_reason or ""
         if event.usage is not None:
             self.usage_repeated = self.usage_repeated or (self._counted and bool(self.finish))
-            before, self.usage = self.usage, event.usage.over(self._opening).usage()
-            if before is not None and (
-                self.usage.input_tokens < before.input_tokens
-                or self.usage.output_tokens < before.output_tokens
-            ):
-                self.usage_decreased = True
+            self.recount(event.usage.over(self._opening).usage())
             self._counted = True
         self.finish = canonical_finish(stopped) or self.finish
         if self.finish:
@@ -250,12 +218,6 @@ class MessageFacts:
         """Forget the figures of the beginning: an answer ended without its own."""
         if not self._counted:
             self.usage = None
-
-
-def _told(error: Raw) -> bytes:
-    """Return an ``error`` member as written; b"" when there is none or it is null."""
-    text = bytes(error)
-    return b"" if text == b"null" else text
 
 
 def message_data(block: bytes) -> bytes:

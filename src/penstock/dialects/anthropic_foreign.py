@@ -25,14 +25,11 @@ from msgspec import UNSET, Raw, UnsetType
 from msgspec.structs import replace
 
 from penstock.dialects.anthropic_blocks import NAME, render_call, render_part
-from penstock.dialects.codec import untranslatable
-from penstock.dialects.foreign import Rules, one_of
+from penstock.dialects.border import NO_RULES, Border, Rules, blocks_nothing, one_of
 from penstock.dialects.members import raw
-from penstock.dialects.strict_json import shorten
 from penstock.dialects.thinking import budget_of, effort_of
 from penstock.kernel.chat import (
     ChatRequest,
-    Extras,
     Image,
     Media,
     Message,
@@ -46,7 +43,6 @@ from penstock.kernel.chat import (
 )
 from penstock.kernel.errors import Invalid
 
-_BLOCKING: Final = re.compile(rb'"threshold"\s*:\s*"(?!BLOCK_NONE"|OFF")')
 _VENDORS_OPENAI: Final = Rules(
     left_out=frozenset(
         {
@@ -72,7 +68,7 @@ _REQUEST: Final = {
     "gemini": Rules(
         left_out=frozenset({"labels"}),
         harmless={
-            "safetySettings": lambda settings: _BLOCKING.search(settings) is None,
+            "safetySettings": blocks_nothing,
             "store": one_of("false"),
             "generationConfig.thinkingConfig.thinkingBudget": one_of("-1"),  # the model's own choice
         },
@@ -96,26 +92,6 @@ _TOOL: Final = Rules(
         "behavior": one_of('"BLOCKING"'),
     },
 )
-_NONE: Final = Rules()
-_WORDS: Final = {
-    # (dialect, field of `ChatRequest`) → what its callers call it, where that is another name
-    ("openai", "thinking"): "reasoning_effort",
-    ("responses", "messages"): "input",
-    ("responses", "thinking"): "reasoning",
-    ("responses", "response_format"): "text.format",
-    ("completions", "messages"): "prompt",
-    ("gemini", "messages"): "contents",
-    ("gemini", "n"): "generationConfig.candidateCount",
-    ("gemini", "seed"): "generationConfig.seed",
-    ("gemini", "temperature"): "generationConfig.temperature",
-    ("gemini", "presence_penalty"): "generationConfig.presencePenalty",
-    ("gemini", "frequency_penalty"): "generationConfig.frequencyPenalty",
-    ("gemini", "logprobs"): "generationConfig.responseLogprobs",
-    ("gemini", "top_logprobs"): "generationConfig.logprobs",
-    ("gemini", "thinking"): "generationConfig.thinkingConfig",
-    ("gemini", "response_format"): "generationConfig.responseSchema",
-    ("gemini", "tool_choice"): "toolConfig.functionCallingConfig",
-}
 _EFFORTS: Final = {"minimal": "low"}
 _BUDGET_MIN: Final = 1_024
 _BUDGETS_ONLY: Final = re.compile(
@@ -152,57 +128,12 @@ _FORMAT: Final = msgspec.json.Decoder(_Format)
 _CHOICE: Final = msgspec.json.Decoder(str | _Named)
 
 
-class _Crossing:
-    """One request on its way here: what it calls its fields, and what of it was left out."""
-
-    __slots__ = ("_left", "request")
-
-    def __init__(self, request: ChatRequest) -> None:
-        """Start with nothing left out."""
-        self.request = request
-        self._left: dict[str, None] = {}
-
-    @property
-    def left_out(self) -> tuple[str, ...]:
-        """Return what was left out, each name once."""
-        return tuple(self._left)
-
-    def leave(self, field: str) -> None:
-        """Note that `field`, a path in canonical words, is left out."""
-        self._left[self._told(field)] = None
-
-    def refusal(self, field: str, value: object, remedy: str = "") -> Invalid:
-        """Build the refusal of `field`, a path in canonical words."""
-        shown = bytes(value).decode("utf-8", "replace") if isinstance(value, Raw) else value
-        return untranslatable(self._told(field), shorten(shown), NAME, remedy)
-
-    def extras(self, extras: Extras, rules: Rules, path: str = "") -> Extras:
-        """Return those of `extras` that mean the same here; note those left out. Raises `Invalid` for the rest."""
-        kept: Extras = {}
-        for name, value in extras.items():
-            if bytes(value) == b"null" or name in rules.ours:
-                continue
-            test = rules.harmless.get(name)
-            if name in rules.same:
-                kept[name] = value
-            elif name in rules.left_out or (test is not None and test(bytes(value))):
-                self.leave(f"{path}{name}")
-            else:
-                raise self.refusal(f"{path}{name}", value)
-        return kept
-
-    def _told(self, field: str) -> str:
-        """Return a path with its first word as the caller writes it."""
-        first, dot, rest = field.partition(".")
-        return _WORDS.get((self.request.dialect, first), first) + dot + rest
-
-
 def adopt(request: ChatRequest) -> tuple[ChatRequest, tuple[str, ...]]:
     """Return `request` in this dialect's words, and what was left out. Raises `Invalid` (``untranslatable``)."""
     if request.dialect == NAME:
         return request, ()
-    crossing = _Crossing(request)
-    _refuse_unsayable(crossing)
+    crossing = Border(request.dialect, NAME)
+    _refuse_unsayable(crossing, request)
     messages = tuple([_message(crossing, message) for message in request.messages])
     adopted = replace(
         request,
@@ -213,16 +144,15 @@ def adopt(request: ChatRequest) -> tuple[ChatRequest, tuple[str, ...]]:
         logprobs=None,
         top_logprobs=None,
         tools=tuple([_tool(crossing, index, tool) for index, tool in enumerate(request.tools)]),
-        tool_choice=_tool_choice(crossing),
-        response_format=_response_format(crossing),
-        thinking=_thinking(crossing, messages),
-        extras=crossing.extras(request.extras, _REQUEST.get(request.dialect, _NONE)),
+        tool_choice=_tool_choice(crossing, request),
+        response_format=_response_format(crossing, request),
+        thinking=_thinking(crossing, request, messages),
+        extras=crossing.extras(request.extras, _REQUEST.get(request.dialect, NO_RULES)),
     )
     return adopted, crossing.left_out
 
 
-def _refuse_unsayable(crossing: _Crossing) -> None:
-    request = crossing.request
+def _refuse_unsayable(crossing: Border, request: ChatRequest) -> None:
     wrong: tuple[tuple[str, bool, str], ...] = (
         ("n", request.n != 1, "Ask for one choice, or send the request several times."),
         ("seed", request.seed is not None, ""),
@@ -240,10 +170,10 @@ def _refuse_unsayable(crossing: _Crossing) -> None:
 # -------------------------------------------------------------------------------------------------- messages
 
 
-def _message(crossing: _Crossing, message: Message) -> Message:
+def _message(crossing: Border, message: Message) -> Message:
     if message.name and message.role != "tool":
         raise crossing.refusal("messages.name", message.name, "Write who speaks into the text.")
-    rules = _RESULT if message.role == "tool" else _MESSAGE.get(crossing.request.dialect, _NONE)
+    rules = _RESULT if message.role == "tool" else _MESSAGE.get(crossing.caller, NO_RULES)
     parts = [part for part in [_part(crossing, part) for part in message.content] if part is not None]
     if message.refusal:
         parts.append(Text(message.refusal))
@@ -252,11 +182,11 @@ def _message(crossing: _Crossing, message: Message) -> Message:
         content=tuple(parts),
         tool_calls=tuple([_call(crossing, call) for call in message.tool_calls]),
         tool_call_id=_sayable(message.tool_call_id),
-        extras=crossing.extras(message.extras, rules, "messages.") if message.extras else {},
+        extras=crossing.extras(message.extras, rules, "messages") if message.extras else {},
     )
 
 
-def _part(crossing: _Crossing, part: Part) -> Part | None:
+def _part(crossing: Border, part: Part) -> Part | None:
     match part:
         case Text(text):
             return part if text else None  # this wire refuses an empty text, which says nothing anyway
@@ -280,10 +210,10 @@ def _part(crossing: _Crossing, part: Part) -> Part | None:
             return part
 
 
-def _call(crossing: _Crossing, call: ToolCall) -> ToolCall:
+def _call(crossing: Border, call: ToolCall) -> ToolCall:
     if "type" in call.extras:
         raise crossing.refusal("messages.tool_calls.type", call.extras["type"], "Send calls of functions.")
-    extras = crossing.extras(call.extras, _CALL, "messages.tool_calls.") if call.extras else {}
+    extras = crossing.extras(call.extras, _CALL, "messages.tool_calls") if call.extras else {}
     adopted = ToolCall(_sayable(call.id), call.name, call.arguments, extras)
     try:
         render_call(adopted)
@@ -299,7 +229,7 @@ def _sayable(call_id: str) -> str:
 # ----------------------------------------------------------------------------------- tools, format, thinking
 
 
-def _tool(crossing: _Crossing, index: int, tool: Tool) -> Tool:
+def _tool(crossing: Border, index: int, tool: Tool) -> Tool:
     path = f"tools[{index}]"
     if "type" in tool.extras:
         remedy = "Leave the tool out, or use a model of the vendor that runs it."
@@ -308,7 +238,7 @@ def _tool(crossing: _Crossing, index: int, tool: Tool) -> Tool:
         tool,
         parameters=_NO_PARAMETERS if tool.parameters is UNSET else _object_schema(tool.parameters),
         strict=UNSET if tool.strict is None else tool.strict,
-        extras=crossing.extras(tool.extras, _TOOL, f"{path}."),
+        extras=crossing.extras(tool.extras, _TOOL, path),
     )
 
 
@@ -318,8 +248,8 @@ def _object_schema(schema: Raw) -> Raw:
     return schema if "type" in members else raw({"type": "object", **members})
 
 
-def _tool_choice(crossing: _Crossing) -> Raw | UnsetType:
-    given = crossing.request.tool_choice
+def _tool_choice(crossing: Border, request: ChatRequest) -> Raw | UnsetType:
+    given = request.tool_choice
     if given is UNSET:
         return UNSET
     try:
@@ -337,8 +267,8 @@ def _tool_choice(crossing: _Crossing) -> Raw | UnsetType:
     )
 
 
-def _response_format(crossing: _Crossing) -> Raw | UnsetType:
-    given = crossing.request.response_format
+def _response_format(crossing: Border, request: ChatRequest) -> Raw | UnsetType:
+    given = request.response_format
     if given is UNSET:
         return UNSET
     try:
@@ -352,7 +282,7 @@ def _response_format(crossing: _Crossing) -> Raw | UnsetType:
         remedy = "Send a json_schema: this vendor writes JSON to a schema only."
         raise crossing.refusal("response_format", given, remedy)
     for name, said in (
-        ("name", schema.name and crossing.request.dialect in ("openai", "responses")),
+        ("name", schema.name and crossing.caller in ("openai", "responses")),
         ("description", schema.description),
         ("strict", schema.strict is False),
     ):
@@ -362,8 +292,8 @@ def _response_format(crossing: _Crossing) -> Raw | UnsetType:
     return raw({"type": "json_schema", "json_schema": wire})
 
 
-def _thinking(crossing: _Crossing, messages: tuple[Message, ...]) -> Thinking | None:
-    request, asked = crossing.request, crossing.request.thinking
+def _thinking(crossing: Border, request: ChatRequest, messages: tuple[Message, ...]) -> Thinking | None:
+    asked = request.thinking
     if asked is None:
         return None
     effort = effort_of(asked)

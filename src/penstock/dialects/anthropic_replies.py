@@ -20,9 +20,10 @@ from penstock.dialects.anthropic_blocks import NAME, REMEDIES, Blocks, render_ca
 from penstock.dialects.anthropic_facts import WireUsage, canonical_finish
 from penstock.dialects.codec import untranslatable
 from penstock.dialects.members import OBJECT, Members, raw
+from penstock.dialects.nonsense import no_reply
 from penstock.dialects.strict_json import decode_object
 from penstock.kernel.chat import ChatReply, Extras, Message, Text, ToolCall
-from penstock.kernel.errors import Invalid, Upstream
+from penstock.kernel.errors import Invalid
 from penstock.kernel.money import Usage
 
 _STOP_REASONS: Final = {
@@ -44,12 +45,7 @@ def parse_reply(body: bytes) -> ChatReply:
     try:
         return _reply(Members(decode_object(body), "", REMEDIES))
     except Invalid as error:
-        raise Upstream(
-            f"The provider's reply is not a message: {error.message}",
-            code="malformed_reply",
-            field=error.field,
-            value=error.value,
-        ) from None
+        raise no_reply("a message", error) from None
 
 
 def _reply(members: Members) -> ChatReply:

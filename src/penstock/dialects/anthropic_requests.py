@@ -23,11 +23,10 @@ from penstock.dialects.anthropic_blocks import NAME, REMEDIES, render_cache, tak
 from penstock.dialects.anthropic_foreign import adopt
 from penstock.dialects.anthropic_messages import parse_system, parse_turn, render_messages
 from penstock.dialects.codec import Rendered
-from penstock.dialects.members import ANY, FLAG, OBJECT, Members, raw
+from penstock.dialects.members import FLAG, OBJECT, Members, check_numbers, raw
 from penstock.dialects.openai_envelope import MAX_MESSAGES, MAX_MODEL_CHARS, OutputLimit
-from penstock.dialects.strict_json import decode_as, decode_object, shorten
+from penstock.dialects.strict_json import decode_object
 from penstock.kernel.chat import ChatRequest, Extras, Message, Thinking, Tool
-from penstock.kernel.errors import Invalid
 
 T = TypeVar("T")
 
@@ -100,16 +99,7 @@ def parse_count_request(body: bytes) -> ChatRequest:
 
 def _request(body: bytes, *, needs_limit: bool) -> ChatRequest:
     members = Members(decode_object(body), "", REMEDIES)
-    try:
-        decode_as(body, ANY)  # for its checks: every number is in range, every string well-formed
-    except msgspec.ValidationError as error:
-        raise Invalid(
-            "A number is out of range.",
-            code="invalid_field",
-            value=shorten(str(error)),
-            limit="64-bit integers and doubles",
-            remedy="Send numbers that fit.",
-        ) from None
+    check_numbers(body)
     model = members.take("model", _MODEL, "")
     limit = members.take_optional("max_tokens", _LIMIT)
     for name, given in (("model", model), ("max_tokens", limit or not needs_limit)):
@@ -141,23 +131,14 @@ def _request(body: bytes, *, needs_limit: bool) -> ChatRequest:
 
 def _messages(members: Members) -> tuple[Message, ...]:
     messages = parse_system(members)
-    items = members.take_list("messages")
-    if items is None:
-        raise members.missing("messages")
-    if not 1 <= len(items) <= MAX_MESSAGES:
-        raise members.wrong(
-            "messages", "There are no messages, or too many.", len(items), f"1 to {MAX_MESSAGES}"
-        )
-    for index, item in enumerate(items):
-        messages += parse_turn(Members.of(item, f"messages[{index}]", REMEDIES))
+    for each in members.opened("messages", members.need_items("messages", MAX_MESSAGES)):
+        messages += parse_turn(each)
     return tuple(messages)
 
 
 def _tools(members: Members) -> tuple[Tool, ...]:
-    items = members.take_list("tools") or []
-    if len(items) > MAX_TOOLS:
-        raise members.wrong("tools", "There are too many tools.", len(items), MAX_TOOLS)
-    return tuple([_tool(Members.of(item, f"tools[{index}]", REMEDIES)) for index, item in enumerate(items)])
+    items = members.take_items("tools", MAX_TOOLS)
+    return tuple([_tool(each) for each in members.opened("tools", items)])
 
 
 def _tool(members: Members) -> Tool:

@@ -25,6 +25,7 @@ from penstock.dialects.anthropic_errors import read_error
 from penstock.dialects.anthropic_facts import message_data
 from penstock.dialects.anthropic_replies import given, take_finish, take_usage
 from penstock.dialects.members import Members
+from penstock.dialects.nonsense import UNREADABLE, no_event
 from penstock.dialects.strict_json import decode_object
 from penstock.kernel.chat import ChatEvent, Extras, ToolCallDelta
 from penstock.kernel.errors import Invalid, Upstream
@@ -79,7 +80,7 @@ class MessageParser:
             return []
         try:
             said = _SAID.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             pass
         else:
             if self._kind in _KINDS:
@@ -87,11 +88,7 @@ class MessageParser:
         try:
             return self._event(Members(decode_object(data), "", REMEDIES), data)
         except Invalid as error:
-            raise Upstream(
-                f"An event of the provider's stream is malformed: {error.message}",
-                code="malformed_reply",
-                field=error.field,
-            ) from None
+            raise no_event(error) from None
 
     def _words(self, words: _Words) -> list[ChatEvent]:
         self._unsaid = None

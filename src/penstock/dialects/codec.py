@@ -128,6 +128,11 @@ class VendorError(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     retry_after_s: float | None = None
 
 
+def comment(text_bytes: int) -> bytes:
+    """Return a sign of life: an SSE comment, which no reader takes for an event (HTML Standard, 9.2.6)."""
+    return b": %d bytes of text so far\n\n" % text_bytes
+
+
 class Codec(msgspec.Struct, frozen=True, kw_only=True):
     """One dialect. `end` is its success mark, which the gateway sends once an answer is whole; b"" without one."""
 
@@ -148,6 +153,8 @@ class Codec(msgspec.Struct, frozen=True, kw_only=True):
     read_error: Callable[[int, bytes], VendorError]
     redirect: Callable[[bytes, str, int], bytes] | None = None
     """The same request, for another model and with another output limit, every other byte kept; None: by rendering."""
+    sign: Callable[[int], bytes] = comment
+    """What a stream is sent while nothing of the answer leaves; it is told how many bytes of text there are already."""
 
 
 def untranslatable(field: str, value: object, dialect: str, remedy: str = "") -> Invalid:

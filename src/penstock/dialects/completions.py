@@ -2,7 +2,7 @@
 
     completions_requests   parse_request, render_request                 bytes ↔ kernel.chat.ChatRequest
     completions_replies    parse_reply, render_reply, read_facts         bytes ↔ kernel.chat.ChatReply
-    completions_stream     StreamParser, StreamRenderer, StreamFacts     SSE events ↔ kernel.chat.ChatEvent
+    completions_stream     StreamParser, StreamRenderer                  SSE events ↔ kernel.chat.ChatEvent
 
 A prompt is one message of a user, so any model that can chat serves this face. Errors are those of the chat wire: the
 same SDK reads them. Promise: pure functions and small state machines; no I/O, no clock, no global state.
@@ -15,8 +15,9 @@ from typing import Final
 from penstock.dialects.codec import Codec
 from penstock.dialects.completions_replies import parse_reply, read_facts, render_reply
 from penstock.dialects.completions_requests import parse_request, render_request
-from penstock.dialects.completions_stream import StreamFacts, StreamParser, StreamRenderer
+from penstock.dialects.completions_stream import StreamParser, StreamRenderer
 from penstock.dialects.openai_errors import read_vendor_error, render_error, render_error_event, retry_headers
+from penstock.dialects.openai_facts import StreamFacts
 from penstock.dialects.openai_stream import DONE_EVENT
 
 __all__ = [

@@ -12,21 +12,20 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from penstock.dialects.members import Members, raw
 from penstock.dialects.openai_facts import read_reply_facts
-from penstock.dialects.openai_messages import REMEDIES, parse_message, render_message
-from penstock.dialects.openai_replies import canonical_finish, parse_usage, render_usage
-from penstock.dialects.strict_json import decode_object
-from penstock.kernel.chat import ChatReply, Message, Text
-from penstock.kernel.errors import Invalid, Upstream
+from penstock.dialects.openai_messages import parse_message, render_message
+from penstock.dialects.openai_replies import read_reply, write_reply
+from penstock.kernel.chat import ChatReply, Extras, Message, Text
 
 read_facts: Final = read_reply_facts
 """What a whole reply means to accounting stands in the same members as a chat completion's."""
 
-_WHOLE: Final = msgspec.json.Decoder(int)
 _ASSISTANT: Final = Raw(b'"assistant"')
-_LOGPROBS: Final = "choice.logprobs"
+LOGPROBS: Final = "choice.logprobs"
+"""The extra of a message or an event that holds them, in the shape of chat completions."""
 
 
 # ---------------------------------------------------------------------------------------- log probabilities
@@ -54,9 +53,11 @@ _LEGACY: Final = msgspec.json.Decoder(_Legacy)
 _CHAT: Final = msgspec.json.Decoder(_Chat | None)
 
 
-def chat_logprobs(legacy: Raw) -> Raw:
-    """Return log probabilities in the shape of chat completions. Raises `msgspec.ValidationError` for another shape."""
-    given = _LEGACY.decode(legacy)
+def take_logprobs(choice: Members) -> Extras:
+    """Take a choice's log probabilities, into the shape of chat completions. Raises `Invalid`."""
+    given = choice.take_optional("logprobs", _LEGACY)
+    if given is None:
+        return {}
     tokens, odds, tops = given.tokens or [], given.token_logprobs or [], given.top_logprobs or []
     content = [
         {
@@ -71,7 +72,7 @@ def chat_logprobs(legacy: Raw) -> Raw:
         for at, token in enumerate(tokens)
     ]
     wire = {"content": content, "refusal": None}
-    return raw(wire if given.text_offset is None else {**wire, "text_offset": given.text_offset})
+    return {LOGPROBS: raw(wire if given.text_offset is None else {**wire, "text_offset": given.text_offset})}
 
 
 def legacy_logprobs(chat: Raw, offset: int = 0) -> dict[str, Any] | None:
@@ -98,40 +99,15 @@ def legacy_logprobs(chat: Raw, offset: int = 0) -> dict[str, Any] | None:
 
 def parse_reply(body: bytes) -> ChatReply:
     """Read a whole reply. Raises `Upstream`."""
-    try:
-        return _reply(Members(decode_object(body), "", REMEDIES))
-    except (Invalid, msgspec.ValidationError) as error:
-        raise Upstream(f"The provider's reply is not a completion: {error}", code="malformed_reply") from None
+    return read_reply(body, "a completion", _message)
 
 
-def _reply(members: Members) -> ChatReply:
-    messages: list[Message] = []
-    finishes: list[str] = []
-    items = members.take_list("choices")
-    if items is None:
-        raise members.missing("choices")
-    for index, item in enumerate(items):
-        choice = Members.of(item, f"choices[{index}]", REMEDIES)
-        choice.take("index", _WHOLE, 0)
-        finishes.append(canonical_finish(choice.take_text("finish_reason")))
-        odds = choice.take_raw("logprobs")
-        choice.put_back("content", choice.take_raw("text") or raw(""))
-        choice.put_back("role", _ASSISTANT)
-        message = parse_message(choice)
-        if odds is not None:
-            extras = {**message.extras, _LOGPROBS: chat_logprobs(odds)}
-            message = msgspec.structs.replace(message, extras=extras)
-        messages.append(message)
-    members.take_text("object")
-    return ChatReply(
-        id=members.take_text("id"),
-        model=members.take_text("model"),
-        created_s=members.take("created", _WHOLE, 0),
-        choices=tuple(messages),
-        finishes=tuple(finishes),
-        usage=parse_usage(members),
-        extras=members.rest(),
-    )
+def _message(choice: Members) -> Message:
+    odds = take_logprobs(choice)
+    choice.put_back("content", choice.take_raw("text") or raw(""))
+    choice.put_back("role", _ASSISTANT)
+    message = parse_message(choice)
+    return replace(message, extras={**message.extras, **odds}) if odds else message
 
 
 # ------------------------------------------------------------------------------------------------- rendering
@@ -139,25 +115,13 @@ def _reply(members: Members) -> ChatReply:
 
 def render_reply(reply: ChatReply) -> bytes:
     """Return the reply's bytes. Raises `Invalid` for a part of another dialect."""
-    wire: dict[str, Any] = {
-        "id": reply.id,
-        "object": "text_completion",
-        "created": reply.created_s,
-        "model": reply.model,
-        "choices": [
-            _render_choice(index, message, finish)
-            for index, (message, finish) in enumerate(zip(reply.choices, reply.finishes, strict=True))
-        ],
-    }
-    if reply.usage is not None:
-        wire["usage"] = render_usage(reply.usage)
-    return msgspec.json.encode({**wire, **reply.extras})
+    return write_reply(reply, "text_completion", _render_choice)
 
 
 def _render_choice(index: int, message: Message, finish: str) -> dict[str, Any]:
     wire = render_message(message)
     del wire["role"], wire["content"]
-    odds = wire.pop(_LOGPROBS, None)
+    odds = wire.pop(LOGPROBS, None)
     return {
         "text": "".join([part.text for part in message.content if isinstance(part, Text)]),
         "index": index,

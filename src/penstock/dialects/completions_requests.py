@@ -16,11 +16,12 @@ import msgspec
 from msgspec import UNSET, Meta, Raw
 from msgspec.structs import replace
 
+from penstock.dialects.border import Rules, one_of
 from penstock.dialects.codec import Rendered
-from penstock.dialects.foreign import Crossing, Customs, Rules, one_of
-from penstock.dialects.members import FLAG, Members, raw
+from penstock.dialects.foreign import Crossing, Customs
+from penstock.dialects.members import FLAG, Members, check_numbers, raw
 from penstock.dialects.openai_requests import REMEDIES as CHAT_REMEDIES
-from penstock.dialects.openai_requests import check_numbers, read_members, request_members
+from penstock.dialects.openai_requests import read_members, request_members
 from penstock.dialects.strict_json import decode_object
 from penstock.kernel.chat import ChatRequest, Message, Text
 

@@ -2,7 +2,8 @@
 
 Promises
 - `parse_request(render_request(x)) == x`, and likewise for replies, for all that this wire can say. A list of one input
-  is written as the input itself, which means the same.
+  is written as the input itself, which means the same. What another dialect asks for beyond this wire is refused by
+  the name its caller wrote.
 - Vectors are float32 all the way: base64 ones are copied, numbers are rounded to the nearest float32 once.
 - A refusal is an `Invalid` with path, value, limit and remedy. A vendor's reply that is not one (vectors missing,
   twice, of different lengths, not finite) is an `Upstream` error, ``malformed_reply``.
@@ -14,18 +15,22 @@ import binascii
 import math
 import sys
 from array import array
+from itertools import chain
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Raw
 
-from penstock.dialects.members import Members
+from penstock.dialects.codec import Rendered, untranslatable
+from penstock.dialects.members import Members, check_numbers
+from penstock.dialects.nonsense import UNREADABLE
 from penstock.dialects.openai_envelope import MAX_MODEL_CHARS
-from penstock.dialects.openai_requests import check_numbers
-from penstock.dialects.strict_json import decode_object
+from penstock.dialects.strict_json import decode_object, shorten
+from penstock.kernel.chat import Extras
 from penstock.kernel.embed import EmbedReply, EmbedRequest
 from penstock.kernel.errors import Invalid, Upstream
 
+NAME: Final = "openai"
 MAX_INPUTS: Final = 2_048
 MAX_DIMENSIONS: Final = 65_536
 MAX_INPUT_TOKENS: Final = 1_000_000
@@ -89,8 +94,13 @@ def _inputs(members: Members) -> tuple[tuple[str, ...], tuple[tuple[int, ...], .
     return tuple(members.take("input", _TEXTS, [])), ()
 
 
-def render_request(request: EmbedRequest) -> bytes:
-    """Return the request's bytes."""
+def render_request(request: EmbedRequest) -> Rendered:
+    """Return the request in this wire. Raises `Invalid` (``untranslatable``)."""
+    if request.dialect != NAME:
+        for name, value in chain(request.extras.items(), *[each.items() for each in request.each]):
+            raise untranslatable(name, shorten(bytes(value).decode("utf-8", "replace")), NAME)
+        if request.parted:
+            raise untranslatable("content.parts", "several", NAME, "Send one part in each content.")
     inputs: tuple[Any, ...] = request.texts or request.tokens
     wire: dict[str, Any] = {
         "model": request.model,
@@ -101,7 +111,7 @@ def render_request(request: EmbedRequest) -> bytes:
         wire["dimensions"] = request.dimensions
     if request.user:
         wire["user"] = request.user
-    return msgspec.json.encode({**wire, **request.extras})
+    return Rendered(msgspec.json.encode({**wire, **request.extras}))
 
 
 # ---------------------------------------------------------------------------------------------------- replies
@@ -114,6 +124,7 @@ class _Datum(msgspec.Struct, gc=False):
 
 class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
+    total_tokens: int | None = None
 
 
 _DATA: Final = msgspec.json.Decoder(list[_Datum])
@@ -198,7 +209,7 @@ def render_reply(reply: EmbedReply, encoding: str = "float") -> bytes:
             ],
             "model": reply.model,
             **_usage(reply.input_tokens),
-            **reply.extras,
+            **(reply.extras if reply.dialect == NAME else {}),
         }
     )
 
@@ -213,3 +224,17 @@ def _usage(input_tokens: int | None) -> dict[str, Any]:
     if input_tokens is None:
         return {}
     return {"usage": {"prompt_tokens": input_tokens, "total_tokens": input_tokens}}
+
+
+def told_tokens(extras: Extras) -> int | None:
+    """Return the input's tokens by a `usage` as of this wire among `extras`; None where none is told. Some servers tell
+    only a total, of a call that has no output.
+    """
+    given = extras.get("usage")
+    if given is None:
+        return None
+    try:
+        usage = _USAGE.decode(given)
+    except UNREADABLE:
+        return None
+    return usage.total_tokens if usage.prompt_tokens is None else usage.prompt_tokens

@@ -55,6 +55,7 @@ CODEC: Final = Codec(
     retry_headers=retry_headers,
     read_error=read_vendor_error,
     redirect=redirect,
+    sign=lambda _text_bytes: b"\n\n",  # Google's SDK takes a comment for the beginning of an error
 )
 
 __all__ = [

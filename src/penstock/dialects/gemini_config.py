@@ -163,26 +163,26 @@ def render_config(request: ChatRequest, said: Translation) -> dict[str, Any]:
 
 def _refuse_bounds(request: ChatRequest, said: Translation) -> None:
     if len(request.stop) > GEMINI_STOPS:
-        raise said.refused("stop", len(request.stop), f"Send at most {GEMINI_STOPS} stop sequences.")
+        raise said.refusal("stop", len(request.stop), f"Send at most {GEMINI_STOPS} stop sequences.")
     if request.seed is not None and not -GEMINI_SEED <= request.seed < GEMINI_SEED:
-        raise said.refused("seed", request.seed, f"Send a seed from {-GEMINI_SEED} to {GEMINI_SEED - 1}.")
+        raise said.refusal("seed", request.seed, f"Send a seed from {-GEMINI_SEED} to {GEMINI_SEED - 1}.")
 
 
 def _render_format(given: Raw, said: Translation) -> dict[str, Any]:
     try:
         told = _FORMAT.decode(given)
     except msgspec.DecodeError:
-        raise said.refused("response_format", bytes(given).decode()) from None
+        raise said.refusal("response_format", bytes(given).decode()) from None
     if told.type == "text":
         return {"responseMimeType": "text/plain"}
     wire: dict[str, Any] = {"responseMimeType": "application/json"}
     if told.type == "json_object":
         return wire
     if told.type != "json_schema" or told.json_schema is None:
-        raise said.refused("response_format.type", told.type, "Use text, json_object or json_schema.")
+        raise said.refusal("response_format.type", told.type, "Use text, json_object or json_schema.")
     named = told.json_schema
     if not said.native:
-        said.leave_out("response_format.json_schema.name")
+        said.leave("response_format.json_schema.name")
     if not bytes(named.schema):
         return wire
     schema = named.schema if not named.description else _described(named)
@@ -207,7 +207,7 @@ def _render_thinking(thinking: Thinking, model: str, said: Translation) -> dict[
     wire: dict[str, Any] = {}
     effort, budget = thinking.effort, budget_of(thinking)
     if effort and effort not in BUDGETS:
-        raise said.refused("thinking", effort, f"Use one of {', '.join(BUDGETS)}.")
+        raise said.refusal("thinking", effort, f"Use one of {', '.join(BUDGETS)}.")
     if thinking.budget_tokens is not None or effort == "none":
         wire["thinkingBudget"] = budget
     if effort not in ("", "none") and (said.native or thinking.budget_tokens is None):
@@ -216,7 +216,7 @@ def _render_thinking(thinking: Thinking, model: str, said: Translation) -> dict[
         else:
             wire["thinkingBudget"] = min(budget or 0, BUDGET_MAX)
     shown = thinking.shown
-    if shown is None and said.dialect in _SHOWING and effort != "none":
+    if shown is None and said.caller in _SHOWING and effort != "none":
         shown = True
     if shown is not None:
         wire["includeThoughts"] = shown

@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from penstock.dialects.codec import VendorError
+from penstock.dialects.nonsense import UNREADABLE
 from penstock.dialects.openai_errors import read_vendor_error as read_any_error
 from penstock.dialects.openai_errors import status_of
 from penstock.dialects.strict_json import shorten
@@ -170,7 +171,7 @@ def read_vendor_error(status: int, body: bytes) -> VendorError:
     try:
         told = _BODY.decode(body)
         error = (told[0] if isinstance(told, list) else told).error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):
+    except (*UNREADABLE, IndexError):
         return read_any_error(status, body)
     wait_s = _wait_s(error)
     kind = _kind(status, error, wait_s)

@@ -16,8 +16,9 @@ import msgspec
 from msgspec import Raw
 
 from penstock.dialects.codec import DELTA, ERROR, MALFORMED, OTHER, USAGE, ReplyFacts
+from penstock.dialects.nonsense import UNREADABLE, no_reply
 from penstock.dialects.openai_facts import event_data
-from penstock.kernel.errors import Upstream
+from penstock.dialects.tally import Tally, told
 from penstock.kernel.money import Usage
 
 FINISHES: Final = {
@@ -158,10 +159,8 @@ def read_reply_facts(body: bytes) -> ReplyFacts:
     """Read a whole reply. Raises `Upstream` (``malformed_reply``) when it is not one."""
     try:
         reply = _RESPONSE.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Upstream(
-            "The provider's reply is no GenerateContentResponse.", code="malformed_reply", value=str(error)
-        ) from None
+    except UNREADABLE as error:
+        raise no_reply("a GenerateContentResponse", error) from None
     candidates = reply.candidates or []
     counts = [_calls(candidate) for candidate in candidates]
     finish = "content_filter" if reply.blocked() else ""
@@ -174,7 +173,7 @@ def read_reply_facts(body: bytes) -> ReplyFacts:
         model=reply.model_version or "",
         tool_calls=sum(counts),
         choices=len(candidates) or int(reply.blocked()),
-        error=_told(reply.error),
+        error=told(reply.error),
     )
 
 
@@ -183,40 +182,14 @@ def _calls(candidate: _Candidate) -> int:
     return sum(1 for part in parts or () if part.function_call is not None)
 
 
-class StreamFacts:
+class StreamFacts(Tally):
     """What a stream means to accounting, kept up to date event by event; see `codec.Facts`."""
 
-    __slots__ = (
-        "_begun",
-        "_ended",
-        "deltas",
-        "done",
-        "error",
-        "finish",
-        "id",
-        "malformed",
-        "model",
-        "text_bytes",
-        "tool_calls",
-        "usage",
-        "usage_decreased",
-        "usage_repeated",
-    )
+    __slots__ = ("_begun", "_ended")
 
     def __init__(self) -> None:
         """Know nothing yet."""
-        self.id = ""
-        self.model = ""
-        self.deltas = 0
-        self.text_bytes = 0
-        self.tool_calls = 0
-        self.usage: Usage | None = None
-        self.usage_repeated = False
-        self.usage_decreased = False
-        self.finish = ""
-        self.done = False
-        self.error = b""
-        self.malformed = 0
+        super().__init__()
         self._begun = 0
         """The candidates seen, a bit each."""
         self._ended = 0
@@ -229,7 +202,7 @@ class StreamFacts:
             if not data:
                 return OTHER
             event = _RESPONSE.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return self._unusual(block)
         return self._read(event)
 
@@ -237,7 +210,7 @@ class StreamFacts:
         """Take an event that is no JSON as it stands: one of several data lines, or nonsense."""
         try:
             return self._read(_RESPONSE.decode(event_json(block)))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             self.malformed += 1
             return MALFORMED
 
@@ -246,8 +219,8 @@ class StreamFacts:
         self.model = self.model or event.model_version or ""
         counted = None if event.usage_metadata is None else event.usage_metadata.usage()
         if counted is not None:
-            self._count(counted)
-        error = _told(event.error)
+            self.recount(counted)
+        error = told(event.error)
         if error:
             self.error = error
             return ERROR
@@ -280,17 +253,3 @@ class StreamFacts:
         if candidate.finish_reason:
             self._ended |= bit
             self.finish = canonical_finish(candidate.finish_reason, calls=self.tool_calls > 0)
-
-    def _count(self, usage: Usage) -> None:
-        before = self.usage
-        if before is not None and (
-            usage.input_tokens < before.input_tokens or usage.output_tokens < before.output_tokens
-        ):
-            self.usage_decreased = True
-        self.usage = usage
-
-
-def _told(error: Raw) -> bytes:
-    """Return an `error` member as written; b"" when there is none or it is null."""
-    text = bytes(error)
-    return b"" if text == b"null" else text

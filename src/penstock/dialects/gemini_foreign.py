@@ -9,110 +9,76 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import msgspec
 from msgspec import Raw
 
-from penstock.dialects.codec import untranslatable
+from penstock.dialects.border import Border, Rules, one_of
 from penstock.dialects.gemini_words import NAME
-from penstock.dialects.strict_json import shorten
 from penstock.kernel.chat import Extras
-from penstock.kernel.errors import Invalid
 
-_ANY: Final[frozenset[bytes]] = frozenset()
-_FALSE: Final = frozenset({b"false"})
-
-_HARMLESS: Final[dict[str, dict[str, frozenset[bytes]]]] = {
-    # where → member → the values (JSON) that change no answer; `_ANY` when none does
-    "request": {
-        "metadata": _ANY,  # tags
-        "safety_identifier": _ANY,
-        "prompt_cache_key": _ANY,
-        "prompt_cache_retention": _ANY,
-        "prompt_cache_options": _ANY,
-        "prediction": _ANY,  # a guess at the answer, which only makes it faster
-        "stream_options": _ANY,  # obfuscation; usage always comes
-        "cache_control": _ANY,
-        "include": _ANY,  # of tools the vendor runs, which are refused
-        "max_tool_calls": _ANY,
-        "reasoning.summary": _ANY,
-        "echo": _ANY,
-        "store": _FALSE,
-        "background": _FALSE,
-        "service_tier": frozenset({b'"auto"', b'"default"', b'"standard"', b'"standard_only"'}),
-        "modalities": frozenset({b'["text"]'}),
-        "verbosity": frozenset({b'"medium"'}),
-        "text.verbosity": frozenset({b'"medium"'}),
-        "truncation": frozenset({b'"disabled"'}),
-        "reasoning.context": frozenset({b'"auto"'}),
-        "speed": frozenset({b'"standard"'}),
-        "logit_bias": frozenset({b"{}"}),
-        "best_of": frozenset({b"1"}),
-    },
-    "message": {
-        "annotations": _ANY,
-        "citations": _ANY,
-        "reasoning_details": _ANY,
-        "cache_control": _ANY,
-        "turn.cache_control": _ANY,
-        "id": _ANY,
-        "status": _ANY,
-        "phase": _ANY,
-    },
-    "call": {
-        "index": _ANY,
-        "item_id": _ANY,
-        "status": _ANY,
-        "cache_control": _ANY,
-        "caller": frozenset({b'{"type":"direct"}'}),
-    },
-    "tool": {
-        "eager_input_streaming": _ANY,
-        "defer_loading": _FALSE,
-        "async": _FALSE,
-        "allowed_callers": frozenset({b'["direct"]'}),
-    },
-}
 _NOTES: Final = frozenset({"items", "position"})
 """A codec's own notes of how its wire had it: no caller wrote them, nobody needs them here."""
-_POSITION: Final = "position"
-"""Where a call of the Anthropic wire stood among the words: that codec's own note."""
+_REQUEST: Final = Rules(
+    ours=_NOTES,
+    left_out=frozenset(
+        {
+            "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options",
+            "prediction",  # a guess at the answer, which only makes it faster
+            "stream_options",  # obfuscation; usage always comes
+            "include", "max_tool_calls",  # of tools the vendor runs, which are refused
+            "cache_control", "reasoning.summary", "echo",
+        }
+    ),
+    harmless={
+        "store": one_of("false"),
+        "background": one_of("false"),
+        "service_tier": one_of('"auto"', '"default"', '"standard"', '"standard_only"'),
+        "modalities": one_of('["text"]'),
+        "verbosity": one_of('"medium"'),
+        "text.verbosity": one_of('"medium"'),
+        "truncation": one_of('"disabled"'),
+        "reasoning.context": one_of('"auto"'),
+        "speed": one_of('"standard"'),
+        "logit_bias": one_of("{}"),
+        "best_of": one_of("1"),
+    },
+)  # fmt: skip
+_MESSAGE: Final = Rules(
+    ours=_NOTES,
+    left_out=frozenset(
+        {
+            "annotations", "citations", "reasoning_details", "cache_control", "turn.cache_control", "id", "status",
+            "phase",
+        }
+    ),
+)  # fmt: skip
+_CALL: Final = Rules(
+    ours=_NOTES,
+    left_out=frozenset({"index", "item_id", "status", "cache_control"}),
+    harmless={"caller": one_of('{"type":"direct"}')},
+)
+_TOOL: Final = Rules(
+    ours=_NOTES,
+    left_out=frozenset({"eager_input_streaming"}),
+    harmless={
+        "defer_loading": one_of("false"),
+        "async": one_of("false"),
+        "allowed_callers": one_of('["direct"]'),
+    },
+)
 _TIERS: Final = {b'"flex"': Raw(b'"flex"'), b'"priority"': Raw(b'"priority"')}
 
-_ALIASES: Final = {
-    # (dialect, our field) → as its callers write it, where that is not OpenAI's name
-    ("anthropic", "parallel_tool_calls"): "tool_choice.disable_parallel_tool_use",
-    ("anthropic", "user"): "metadata.user_id",
-    ("anthropic", "stop"): "stop_sequences",
-    ("responses", "response_format"): "text.format",
-    ("responses", "messages"): "input",
-    ("completions", "messages"): "prompt",
-}
-_PLACE: Final = re.compile(r"messages\[[0-9]+\]")
+_PLACE: Final = re.compile(r"^messages\[[0-9]+\]")
 
 
-class Translation:
+class Translation(Border):
     """One request on its way to Gemini. `native`: it was written in Gemini's own words, so all of it has a place."""
 
-    __slots__ = ("_left_out", "dialect", "native")
+    __slots__ = ("native",)
 
-    def __init__(self, dialect: str = NAME) -> None:
-        """Begin; `dialect` is the caller's."""
-        self.dialect = dialect
-        self.native = dialect == NAME
-        self._left_out: dict[str, None] = {}
-
-    @property
-    def left_out(self) -> tuple[str, ...]:
-        """Return what had no place and changes no answer, each once."""
-        return tuple(self._left_out)
-
-    def leave_out(self, field: str) -> None:
-        """Note that `field` was left out."""
-        self._left_out[self._told(field)] = None
-
-    def refused(self, field: str, value: object, remedy: str = "") -> Invalid:
-        """Build the refusal of `field`."""
-        return untranslatable(self._told(field), shorten(value), "Gemini", remedy)
+    def __init__(self, caller: str = NAME) -> None:
+        """Begin; `caller` is the dialect it was written in."""
+        super().__init__(caller, "Gemini")
+        self.native = caller == NAME
 
     def own_request(self, extras: Extras) -> Extras:
         """Return the extras of a request that Gemini has words for. Raises `Invalid` for one that it has not."""
@@ -120,38 +86,27 @@ class Translation:
             return extras
         tier = _TIERS.get(bytes(extras.get("service_tier", b"")))
         if tier is None:
-            return self._checked("request", extras, "")
+            return self._own(extras, _REQUEST)
         others = {name: value for name, value in extras.items() if name != "service_tier"}
-        return {"serviceTier": tier, **self._checked("request", others, "")}
+        return {"serviceTier": tier, **self._own(others, _REQUEST)}
 
     def own_message(self, extras: Extras, at: str) -> Extras:
         """Return the extras of the message at `at`, likewise."""
-        return self._checked("message", extras, at)
+        return self._own(extras, _MESSAGE, at)
 
     def own_call(self, extras: Extras, at: str) -> Extras:
         """Return the extras of the tool call at `at`, likewise."""
-        return self._checked("call", extras, at)
+        return self._own(extras, _CALL, at)
 
     def own_tool(self, extras: Extras, at: str) -> Extras:
         """Return the extras of the tool at `at`, likewise."""
-        return self._checked("tool", extras, at)
+        return self._own(extras, _TOOL, at)
 
-    def _checked(self, where: str, extras: Extras, at: str) -> Extras:
-        if self.native or not extras:
-            return extras
-        harmless = _HARMLESS[where]
-        for name, value in extras.items():
-            text = msgspec.json.format(bytes(value), indent=-1)
-            field = f"{at}.{name}".lstrip(".")
-            if text == b"null" or name in _NOTES:
-                continue
-            if name not in harmless or (harmless[name] and text not in harmless[name]):
-                raise self.refused(field, text.decode())
-            self.leave_out(field)
-        return {}
+    def _own(self, extras: Extras, rules: Rules, at: str = "") -> Extras:
+        return extras if self.native or not extras else self.extras(extras, rules, at)
 
-    def _told(self, field: str) -> str:
-        """Return what the caller calls `field`. Only OpenAI's messages stand where ours do: others have no index."""
-        if field.startswith("messages[") and self.dialect not in ("openai", NAME):
-            field = _PLACE.sub(_ALIASES.get((self.dialect, "messages"), "messages"), field, count=1)
-        return _ALIASES.get((self.dialect, field), field)
+    def told(self, path: str) -> str:
+        """Return a path as the caller writes it. Only OpenAI's messages stand where ours do: others have no index."""
+        if self.caller not in ("openai", NAME):
+            path = _PLACE.sub("messages", path)
+        return super().told(path)

@@ -65,15 +65,8 @@ def parse_messages(members: Members) -> tuple[Message, ...]:
     if system is not None:
         system.take_text("role")  # Google ignores it
         messages.append(_system(system))
-    items = members.take_list("contents")
-    if items is None:
-        raise members.missing("contents")
-    if not 1 <= len(items) <= MAX_MESSAGES:
-        raise members.wrong(
-            "contents", "There are no contents, or too many.", len(items), f"1 to {MAX_MESSAGES}"
-        )
     calls = _Calls()
-    for index, item in enumerate(items):
+    for index, item in enumerate(members.need_items("contents", MAX_MESSAGES)):
         messages += _content(item, f"contents[{index}]", calls)
     return tuple(messages)
 
@@ -161,7 +154,7 @@ def render_messages(
         at = f"messages[{index}]"
         if message.role in ("system", "developer"):
             if contents:
-                raise said.refused(f"{at}.role", message.role, "Put it first, or send it as a user message.")
+                raise said.refusal(f"{at}.role", message.role, "Put it first, or send it as a user message.")
             _name_is_said(message, at, said)
             instruction.setdefault("parts", []).extend(render_parts(message.content, at, said))
             instruction |= said.own_message(message.extras, at)
@@ -200,13 +193,13 @@ def render_content(
 
 def _name_is_said(message: Message, at: str, said: Translation) -> None:
     if message.name:
-        raise said.refused(f"{at}.name", message.name, "Say in the text who speaks.")
+        raise said.refusal(f"{at}.name", message.name, "Say in the text who speaks.")
 
 
 def _render_tool(message: Message, names: dict[str, str], at: str, said: Translation) -> dict[str, Any]:
     name = message.name or names.get(message.tool_call_id, "")
     if not name:
-        raise said.refused(
+        raise said.refusal(
             f"{at}.tool_call_id",
             message.tool_call_id,
             "Send the assistant's message with this call before its answer.",

@@ -22,7 +22,6 @@ from penstock.dialects.gemini_words import (
     NAME,
     is_made,
     is_object,
-    items_of,
     mime_of,
     open_data_url,
     open_object,
@@ -78,7 +77,7 @@ def parse_parts(content: Members) -> list[Piece]:
     """Take the ``parts`` of a content. Calls without an id have "". Raises `Invalid` with the path."""
     path = content.at("parts")
     pieces: list[Piece] = []
-    for index, item in enumerate(items_of(content, "parts", MAX_PARTS)):
+    for index, item in enumerate(content.take_items("parts", MAX_PARTS)):
         pieces += _piece(item, f"{path}[{index}]")
     return pieces
 
@@ -186,7 +185,7 @@ def render_parts(content: tuple[Part, ...], at: str, said: Translation) -> list[
             wire += _unclaimed(signature)
             signature = ""
             if part.redacted and not said.native:
-                said.leave_out("redacted_thinking")
+                said.leave("redacted_thinking")
             elif part.signature and not part.text:
                 signature = part.signature
             else:
@@ -220,15 +219,15 @@ def _thought(text: str, signature: str) -> dict[str, Any]:
 def _render_part(part: Text | Image | Media | Other, at: str, said: Translation) -> dict[str, Any] | Raw:
     if isinstance(part, Other):
         if part.dialect != NAME:
-            raise said.refused(at, f"a part of the {part.dialect} dialect")
+            raise said.refusal(at, f"a part of the {part.dialect} dialect")
         return part.raw
     if part.cache:
-        said.leave_out("cache_control")
+        said.leave("cache_control")
     if isinstance(part, Text):
         return {"text": part.text}
     if isinstance(part, Image):
         if part.detail != "auto":
-            said.leave_out("image_url.detail")
+            said.leave("image_url.detail")
         return _render_media("", part.url, "", at, said)
     return _render_media(part.mime, part.url, part.name, at, said)
 
@@ -236,24 +235,24 @@ def _render_part(part: Text | Image | Media | Other, at: str, said: Translation)
 def _render_media(mime: str, url: str, name: str, at: str, said: Translation) -> dict[str, Any]:
     named = {"displayName": name} if name and said.native else {}
     if name and not said.native:
-        said.leave_out("filename")
+        said.leave("filename")
     if url.startswith("data:"):
         data = open_data_url(url)
         if data is None:
-            raise said.refused(at, url, "Send the bytes in base64: data:TYPE;base64,BYTES.")
+            raise said.refusal(at, url, "Send the bytes in base64: data:TYPE;base64,BYTES.")
         return {"inlineData": {"mimeType": data[0], "data": data[1], **named}}
     if url.startswith("file:") and not said.native:
-        raise said.refused(at, url, f"The file is in another vendor's storage. {DATA_REMEDY}")
+        raise said.refusal(at, url, f"The file is in another vendor's storage. {DATA_REMEDY}")
     mime = mime or mime_of(url)
     if not mime:
-        raise said.refused(at, url, f"Gemini must be told what kind of file a URL leads to. {DATA_REMEDY}")
+        raise said.refusal(at, url, f"Gemini must be told what kind of file a URL leads to. {DATA_REMEDY}")
     return {"fileData": {"mimeType": mime, "fileUri": url.removeprefix("file:"), **named}}
 
 
 def render_call(call: ToolCall, at: str, said: Translation) -> dict[str, Any]:
     """Return a call as a part. Raises `Invalid` (untranslatable) when its arguments are not an object."""
     if not is_object(call.arguments or "{}"):
-        raise said.refused(
+        raise said.refusal(
             f"{at}.function.arguments", call.arguments, "Send arguments that are a JSON object."
         )
     extras = dict(call.extras)
@@ -275,7 +274,7 @@ def render_answer(message: Message, name: str, at: str, said: Translation) -> di
     words = [part.text for part in message.content if isinstance(part, Text)]
     others = tuple(part for part in message.content if not isinstance(part, Text))
     if any(part.cache for part in message.content if isinstance(part, Text)):
-        said.leave_out("cache_control")
+        said.leave("cache_control")
     told = "\n".join(words)
     inner: dict[str, Any] = {"name": name}
     if failed:

@@ -27,6 +27,7 @@ from penstock.dialects.gemini_messages import render_content
 from penstock.dialects.gemini_parts import Answer, parse_parts
 from penstock.dialects.gemini_words import REMEDIES, camel_cased, is_object, made_id, open_object, take_object
 from penstock.dialects.members import Members, raw
+from penstock.dialects.nonsense import no_reply
 from penstock.dialects.strict_json import decode_object, refusal, shorten
 from penstock.kernel.chat import ChatReply, Extras, Message, Part, ToolCall
 from penstock.kernel.errors import Invalid, Upstream
@@ -57,12 +58,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
 def not_an_answer(error: Invalid) -> Upstream:
     """Build the error of a vendor's answer that is none."""
-    return Upstream(
-        f"The provider's reply is no GenerateContentResponse: {error.message}",
-        code="malformed_reply",
-        field=error.field,
-        value=error.value,
-    )
+    return no_reply("a GenerateContentResponse", error)
 
 
 def given_up(members: Members, body: bytes) -> Upstream | None:

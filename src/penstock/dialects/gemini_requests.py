@@ -20,8 +20,8 @@ from penstock.dialects.gemini_config import generation_of, parse_config, render_
 from penstock.dialects.gemini_foreign import Translation
 from penstock.dialects.gemini_messages import parse_messages, render_messages
 from penstock.dialects.gemini_tools import parse_tool_config, parse_tools, render_tool_choice, render_tools
-from penstock.dialects.gemini_words import NAME, REMEDIES, camel_case, camel_cased, check_values
-from penstock.dialects.members import OBJECT, Members
+from penstock.dialects.gemini_words import NAME, REMEDIES, camel_case, camel_cased
+from penstock.dialects.members import OBJECT, Members, check_numbers
 from penstock.dialects.strict_json import decode_object
 from penstock.kernel.chat import ChatRequest, Extras, Tool
 
@@ -31,7 +31,7 @@ _CONFIG: Final = "generationConfig"
 def parse_request(body: bytes, model: str = "", *, stream: bool = False) -> ChatRequest:
     """Read a whole request; `model` and `stream` are what its path says. Raises `Invalid`."""
     members = Members(camel_cased(decode_object(body), ""), "", REMEDIES)
-    check_values(body)
+    check_numbers(body)
     fields, extras = parse_config(members)
     choosing = parse_tool_config(members)
     tools = parse_tools(members)
@@ -56,9 +56,9 @@ def render_request(request: ChatRequest, _limit_name: str = "") -> Rendered:
     """Return the request's bytes; the output limit has but one name here. Raises `Invalid`."""
     said = Translation(request.dialect)
     if request.parallel_tool_calls is False:
-        raise said.refused("parallel_tool_calls", value=False)
+        raise said.refusal("parallel_tool_calls", value=False)
     if request.user:
-        said.leave_out("user")
+        said.leave("user")
     signs_calls = not said.native and generation_of(request.model) >= 3
     wire: dict[str, Any] = render_messages(request.messages, said, signs_calls=signs_calls)
     tools = render_tools(request.tools, said)

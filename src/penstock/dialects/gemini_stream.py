@@ -40,6 +40,7 @@ from penstock.dialects.gemini_replies import (
 )
 from penstock.dialects.gemini_words import REMEDIES, camel_cased, is_object, made_id
 from penstock.dialects.members import Members, raw
+from penstock.dialects.nonsense import UNREADABLE
 from penstock.dialects.strict_json import decode_object
 from penstock.kernel.chat import ChatEvent, Extras, Other, Reasoning, Text, ToolCall, ToolCallDelta
 from penstock.kernel.errors import Invalid, Upstream
@@ -101,7 +102,7 @@ class StreamParser:
             return []
         try:
             plain = _PLAIN.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return self._whole(data)
         candidate = plain.candidates[0]
         part = candidate.content.parts[0]

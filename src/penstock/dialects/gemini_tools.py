@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from penstock.dialects.gemini_foreign import Translation
-from penstock.dialects.gemini_words import camel_case, items_of, open_object, take_object
+from penstock.dialects.gemini_words import camel_case, open_object, take_object
 from penstock.dialects.members import ANY, RAWS, Members, raw
 from penstock.dialects.strict_json import shorten
 from penstock.kernel.chat import Extras, Tool
@@ -159,7 +159,7 @@ def render_schema(schema: Raw, own: str, json: str, said: Translation) -> dict[s
 def parse_tools(members: Members) -> tuple[Tool, ...]:
     """Take ``tools``. Raises `Invalid`."""
     tools: list[Tool] = []
-    for index, item in enumerate(items_of(members, "tools", MAX_TOOLS)):
+    for index, item in enumerate(members.take_items("tools", MAX_TOOLS)):
         tool = open_object(item, f"tools[{index}]")
         declared = tool.take("functionDeclarations", RAWS, [])
         at = tool.at("functionDeclarations")
@@ -191,10 +191,10 @@ def render_tools(tools: tuple[Tool, ...], said: Translation) -> list[dict[str, A
     for index, tool in enumerate(tools):
         at = f"tools[{index}]"
         if tool.cache:
-            said.leave_out("cache_control")
+            said.leave("cache_control")
         if "type" in tool.extras:
             if not said.native:
-                raise said.refused(f"{at}.type", tool.name)
+                raise said.refusal(f"{at}.type", tool.name)
             wire.append({name: value for name, value in tool.extras.items() if name != "type"})
             continue
         if not functions:
@@ -289,4 +289,4 @@ def render_tool_choice(
 
 
 def _unknown(choice: Raw, said: Translation) -> Invalid:
-    return said.refused("tool_choice", bytes(choice).decode(), "Choose auto, none, required or a function.")
+    return said.refusal("tool_choice", bytes(choice).decode(), "Choose auto, none, required or a function.")

@@ -14,7 +14,7 @@ from zlib import crc32
 import msgspec
 from msgspec import Raw
 
-from penstock.dialects.members import ANY, OBJECT, RAWS, Members
+from penstock.dialects.members import OBJECT, Members
 from penstock.dialects.strict_json import decode_as, refusal, shorten
 from penstock.kernel.errors import Invalid
 
@@ -112,28 +112,6 @@ def camel_cased(members: dict[str, Raw], path: str) -> dict[str, Raw]:
 def camel_case(name: str) -> str:
     """Return ``max_output_tokens`` as ``maxOutputTokens``; a name that is camelCase already stays."""
     return _SNAKE.sub(lambda found: found.group(1).upper(), name) if "_" in name else name
-
-
-def check_values(body: bytes) -> None:
-    """Refuse a body that holds a number outside 64-bit integers and doubles. Raises `Invalid`."""
-    try:
-        decode_as(body, ANY)
-    except msgspec.ValidationError as error:
-        raise Invalid(
-            "A number is out of range.",
-            code="invalid_field",
-            value=shorten(str(error)),
-            limit="64-bit integers and doubles",
-            remedy="Send numbers that fit.",
-        ) from None
-
-
-def items_of(members: Members, name: str, most: int) -> list[Raw]:
-    """Remove and return a list of at most `most` items; empty when it is absent. Raises `Invalid`."""
-    items = members.take(name, RAWS, [])
-    if len(items) > most:
-        raise members.wrong(name, f"There are too many {name}.", len(items), most)
-    return items
 
 
 def is_object(text: str) -> bool:

@@ -95,6 +95,35 @@ class Members:
         raw = self.take_raw(name)
         return None if raw is None else _decode(raw, RAWS, self.at(name), self._remedies)
 
+    def take_items(self, name: str, most: int) -> list[Raw]:
+        """Remove and return at most `most` items as written; none when it is absent or null. Raises `Invalid`."""
+        raw = self._left.pop(name, NULL)
+        items = [] if raw == NULL else _decode(raw, RAWS, self.at(name), self._remedies)
+        if len(items) > most:
+            raise self.wrong(name, "This list is too long.", len(items), most)
+        return items
+
+    def need_items(self, name: str, most: int) -> list[Raw]:
+        """Remove and return 1 to `most` items as written. Raises `Invalid`."""
+        raw = self._left.pop(name, NULL)
+        if raw == NULL:
+            raise self.missing(name)
+        items = _decode(raw, RAWS, self.at(name), self._remedies)
+        if not 1 <= len(items) <= most:
+            raise self.wrong(name, "This list is empty, or too long.", len(items), f"1 to {most}")
+        return items
+
+    def opened(self, name: str, items: list[Raw]) -> list[Members]:
+        """Open each of `items`, which were taken from the list `name` and must be objects. Raises `Invalid`."""
+        if not items:
+            return []
+        opened: list[Members] = []
+        at, remedies = self.at(name), self._remedies
+        for index, item in enumerate(items):
+            path = f"{at}[{index}]"
+            opened.append(Members(_decode(item, OBJECT, path, remedies), path, remedies))
+        return opened
+
     def rest(self, prefix: str = "") -> Extras:
         """Return what nobody took, each name with `prefix`."""
         return {f"{prefix}{name}": raw for name, raw in self._left.items()}
@@ -118,6 +147,20 @@ class Members:
             limit=limit,
             remedy=self._remedies.get(name, self._remedies[""]),
         )
+
+
+def check_numbers(body: bytes) -> None:
+    """Refuse a body with a number beyond 64 bits or a double, wherever it stands. Raises `Invalid`."""
+    try:
+        decode_as(body, ANY)  # for its checks: every number is in range, every string well-formed
+    except msgspec.ValidationError as error:
+        raise Invalid(
+            "A number is out of range.",
+            code="invalid_field",
+            value=shorten(str(error)),
+            limit="64-bit integers and doubles",
+            remedy="Send numbers that fit.",
+        ) from None
 
 
 def raw(value: object) -> Raw:

@@ -2,7 +2,8 @@
 
 How they meet: a string is one input of one text; a list of strings is as many inputs; a list of parts (text and
 pictures) is one input. Promises: `parse_request(render_request(x)) == x`, and likewise for replies, for all that this
-wire can say; a vendor's reply that is not one is an `Upstream` error, ``malformed_reply``.
+wire can say; a vendor's reply that is not one is an `Upstream` error, ``malformed_reply``. Where a vendor judges each
+category and says no more (Mistral), what one of them applies to is flagged.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import msgspec
 from msgspec import Meta, Raw
 
 from penstock.dialects.codec import untranslatable
-from penstock.dialects.members import FLAG, RAWS, Members
-from penstock.dialects.openai_requests import check_numbers
+from penstock.dialects.members import FLAG, Members, check_numbers
+from penstock.dialects.nonsense import no_reply
 from penstock.dialects.strict_json import decode_object
 from penstock.kernel.chat import Image, Text
 from penstock.kernel.embed import ModerationReply, ModerationRequest, Verdict
-from penstock.kernel.errors import Invalid, Upstream
+from penstock.kernel.errors import Invalid
 
 MAX_INPUTS: Final = 1_024
 REMEDIES: Final = {
@@ -56,10 +57,8 @@ def _inputs(members: Members) -> tuple[_Input, ...]:
         return ((Text(members.need_text("input")),),)
     if text[1:].lstrip()[:1] != b"{":
         return tuple([(Text(each),) for each in members.take("input", _TEXTS, [])])
-    items = members.take("input", RAWS, [])
-    if len(items) > MAX_INPUTS:
-        raise members.wrong("input", "There are too many parts.", len(items), MAX_INPUTS)
-    return (tuple([_part(Members.of(item, f"input[{at}]", REMEDIES)) for at, item in enumerate(items)]),)
+    parts = members.opened("input", members.take_items("input", MAX_INPUTS))
+    return (tuple([_part(part) for part in parts]),)
 
 
 def _part(part: Members) -> Text | Image:
@@ -115,19 +114,17 @@ def parse_reply(body: bytes) -> ModerationReply:
             extras=members.rest(),
         )
     except Invalid as error:
-        raise Upstream(
-            f"The provider's reply is no moderation: {error.message}",
-            code="malformed_reply",
-            field=error.field,
-        ) from None
+        raise no_reply("a moderation", error) from None
 
 
 def _verdict(result: Raw, path: str) -> Verdict:
     members = Members.of(result, path, REMEDIES)
     flagged = members.take_optional("flagged", FLAG)
-    if flagged is None:
-        raise members.missing("flagged")
     flags = members.take("categories", _FLAGS, {})
+    if flagged is None:
+        if not flags:
+            raise members.missing("flagged")
+        flagged = any(flags.values())
     scores = members.take("category_scores", _SCORES, {})
     applied = members.take("category_applied_input_types", _APPLIED, {})
     return Verdict(

@@ -12,9 +12,12 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Raw
 
+from penstock.dialects.nonsense import UNREADABLE
 from penstock.kernel.errors import Invalid
 
-Endpoint = Literal["/v1/chat/completions", "/v1/embeddings"]
+Endpoint = Literal[
+    "/v1/chat/completions", "/v1/responses", "/v1/completions", "/v1/embeddings", "/v1/moderations"
+]
 
 _Id = Annotated[str, Meta(min_length=1, max_length=512)]
 
@@ -64,7 +67,7 @@ def parse_batch(body: bytes) -> BatchAsk:
     """Read what creates a batch. Raises `Invalid`."""
     try:
         return _ASK.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise Invalid(
             f"This creates no batch: {error}.", remedy="See OpenAI's reference of batches."
         ) from None
@@ -74,7 +77,7 @@ def parse_line(line: bytes, endpoint: str) -> Line:
     """Read one line of an input file. Raises `Invalid`."""
     try:
         asked = _LINE.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise Invalid(f"This line is no request: {error}.", code="invalid_json_line") from None
     if asked.url != endpoint:
         raise Invalid(
@@ -83,9 +86,15 @@ def parse_line(line: bytes, endpoint: str) -> Line:
     return asked
 
 
+def one_line(text: bytes | Raw) -> Raw:
+    """Return JSON without line breaks, which would be the end of a line: most vendors write replies over several."""
+    broken = bytes(text)
+    return Raw(msgspec.json.format(broken, indent=-1) if b"\n" in broken or b"\r" in broken else broken)
+
+
 def render_answer(line_id: str, custom_id: str, status: int, request_id: str, body: bytes) -> bytes:
     """Return an output line: a reply, good or bad."""
-    response = {"status_code": status, "request_id": request_id, "body": Raw(body)}
+    response = {"status_code": status, "request_id": request_id, "body": one_line(body)}
     return msgspec.json.encode({"id": line_id, "custom_id": custom_id, "response": response, "error": None})
 
 
@@ -112,11 +121,7 @@ def render_file(
     }
 
 
-def render_page(data: Sequence[dict[str, Any]], *, has_more: bool) -> bytes:
+def render_page(data: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
     """Return one page of a list."""
-    ends = (
-        {"first_id": data[0]["id"], "last_id": data[-1]["id"]}
-        if data
-        else {"first_id": None, "last_id": None}
-    )
-    return msgspec.json.encode({"object": "list", "data": data, **ends, "has_more": has_more})
+    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
+    return {"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": has_more}

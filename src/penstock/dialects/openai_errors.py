@@ -18,6 +18,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from penstock.dialects.codec import VendorError
+from penstock.dialects.nonsense import UNREADABLE
 from penstock.dialects.strict_json import shorten
 from penstock.kernel.errors import (
     Cancelled,
@@ -284,7 +285,7 @@ def _members(body: bytes) -> tuple[str, list[str], str]:
     """Return message, classifying words (most exact first) and parameter from whichever shape the body has."""
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return "", [], ""
     if isinstance(value, list) and value:
         value = cast("list[Any]", value)[0]

@@ -5,7 +5,7 @@ Promises
 - `StreamFacts.feed` looks at one SSE event (``data: …`` up to and with the blank line) for about 1 µs: one typed
   decode that builds nothing but the few members counted. (Searching the bytes for markers saves 0.3 µs and is wrong
   for spaced JSON, several choices and cut lines; it was measured and left out.)
-- Usage given twice: the last one counts and `usage_repeated` is set; a figure that went down sets `usage_decreased`.
+- The legacy completions wire has the same members, but for the `text` in a choice of its chunks: both are read here.
 """
 
 from __future__ import annotations
@@ -16,16 +16,21 @@ import msgspec
 from msgspec import Raw
 
 from penstock.dialects.codec import DELTA, DONE, ERROR, MALFORMED, OTHER, USAGE, ReplyFacts
-from penstock.kernel.errors import Upstream
+from penstock.dialects.nonsense import UNREADABLE, no_reply
+from penstock.dialects.tally import Tally, told
 from penstock.kernel.money import Usage
 
 
-class _InputDetails(msgspec.Struct, gc=False):
+class InputDetails(msgspec.Struct, gc=False):
+    """What of the input the vendor had read before, or keeps."""
+
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
 
 
-class _OutputDetails(msgspec.Struct, gc=False):
+class OutputDetails(msgspec.Struct, gc=False):
+    """What of the output nobody sees."""
+
     reasoning_tokens: int | None = None
 
 
@@ -34,8 +39,8 @@ class WireUsage(msgspec.Struct, gc=False):
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    prompt_tokens_details: _InputDetails | None = None
-    completion_tokens_details: _OutputDetails | None = None
+    prompt_tokens_details: InputDetails | None = None
+    completion_tokens_details: OutputDetails | None = None
 
     def usage(self) -> Usage:
         """Return it in canonical form, figures as the vendor gave them (see `Usage.mended`)."""
@@ -102,8 +107,8 @@ class _Delta(msgspec.Struct, gc=False):
 
 
 class _ChunkChoice(msgspec.Struct, gc=False):
-    index: int = 0
     delta: _Delta | None = None
+    text: str | None = None
     finish_reason: str | None = None
 
 
@@ -124,10 +129,8 @@ def read_reply_facts(body: bytes) -> ReplyFacts:
     """Read a whole chat reply. Raises `Upstream` (``malformed_reply``) when it is not one."""
     try:
         reply = _REPLY.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Upstream(
-            "The provider's reply is not a chat completion.", code="malformed_reply", value=str(error)
-        ) from None
+    except UNREADABLE as error:
+        raise no_reply("a chat completion", error) from None
     choices = reply.choices or []
     calls = 0
     for choice in choices:
@@ -140,53 +143,21 @@ def read_reply_facts(body: bytes) -> ReplyFacts:
         model=reply.model or "",
         tool_calls=calls,
         choices=len(choices),
-        error=_told(reply.error),
+        error=told(reply.error),
     )
 
 
-class StreamFacts:
-    """What a stream means to accounting, kept up to date event by event."""
+class StreamFacts(Tally):
+    """What a stream means to accounting, kept up to date event by event; see `codec.Facts`."""
 
-    __slots__ = (
-        "deltas",
-        "done",
-        "error",
-        "finish",
-        "id",
-        "malformed",
-        "model",
-        "text_bytes",
-        "tool_calls",
-        "usage",
-        "usage_decreased",
-        "usage_repeated",
-    )
-
-    def __init__(self) -> None:
-        """Know nothing yet."""
-        self.id = ""
-        self.model = ""
-        self.deltas = 0
-        """Events that carried generated text; vendors put one token or a few into each."""
-        self.text_bytes = 0
-
-        self.tool_calls = 0
-        self.usage: Usage | None = None
-        self.usage_repeated = False
-        self.usage_decreased = False
-        self.finish = ""
-        """The last finish reason seen."""
-        self.done = False
-        self.error = b""
-        """The vendor's `error` member as written."""
-        self.malformed = 0
+    __slots__ = ()
 
     def feed(self, block: bytes) -> int:
-        """Take one SSE event and return its kind (see the constants above)."""
+        """Take one SSE event and return its kind."""
         try:
             # JSON may be followed by blanks, so the usual one-line event needs no cutting.
             chunk = _CHUNK.decode(block[6:] if block.startswith(b"data: {") else event_data(block))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return self._unusual(block)
         if chunk.usage is None and chunk.error is _NOTHING and chunk.choices and self.id:
             for choice in chunk.choices:
@@ -204,7 +175,7 @@ class StreamFacts:
             return DONE
         try:
             return self._read(_CHUNK.decode(data))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             self.malformed += 1
             return MALFORMED
 
@@ -212,8 +183,8 @@ class StreamFacts:
         self.id = self.id or chunk.id or "-"
         self.model = self.model or chunk.model or ""
         if chunk.usage is not None:
-            self._count(chunk.usage.usage())
-        error = _told(chunk.error)
+            self.count(chunk.usage.usage())
+        error = told(chunk.error)
         if error:
             self.error = error
             return ERROR
@@ -228,6 +199,7 @@ class StreamFacts:
             self.finish = choice.finish_reason
         delta = choice.delta
         if delta is None:
+            self.hear(choice.text or "")
             return
         words = delta.content
         if (
@@ -245,20 +217,6 @@ class StreamFacts:
         for call in delta.tool_calls or ():
             if call.function is not None and call.function.name:
                 self.tool_calls += 1
-
-    def _count(self, usage: Usage) -> None:
-        before = self.usage
-        if before is not None:
-            self.usage_repeated = True
-            if usage.input_tokens < before.input_tokens or usage.output_tokens < before.output_tokens:
-                self.usage_decreased = True
-        self.usage = usage
-
-
-def _told(error: Raw) -> bytes:
-    """Return an `error` member as written; b"" when there is none or it is null."""
-    text = bytes(error)
-    return b"" if text == b"null" else text
 
 
 def event_data(block: bytes) -> bytes:

@@ -14,25 +14,18 @@ Refused
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 from msgspec.structs import replace
 
-from penstock.dialects.foreign import Crossing, Customs, Rules, one_of
+from penstock.dialects.border import Rules, blocks_nothing, one_of
+from penstock.dialects.foreign import Crossing, Customs
 from penstock.dialects.members import OBJECT, raw
 from penstock.dialects.openai_messages import render_media
 from penstock.dialects.thinking import effort_of
 from penstock.kernel.chat import ChatRequest, Message, Part, Text, Thinking, Tool
 
-_HARM_ALLOWED: Final = re.compile(rb'"threshold"\s*:\s*"(?!BLOCK_NONE"|OFF")')
-
-
-def _blocks_nothing(settings: bytes) -> bool:
-    return _HARM_ALLOWED.search(settings) is None
-
-
-_REQUEST: Final = {
+REQUEST: Final = {
     "anthropic": Rules(
         left_out=frozenset({"metadata", "cache_control"}),
         harmless={"service_tier": one_of('"auto"', '"standard_only"'), "speed": one_of('"standard"')},
@@ -40,7 +33,7 @@ _REQUEST: Final = {
     "gemini": Rules(
         left_out=frozenset({"labels"}),
         harmless={
-            "safetySettings": _blocks_nothing,
+            "safetySettings": blocks_nothing,
             "store": one_of("false"),
             "generationConfig.thinkingConfig.thinkingBudget": one_of("-1"),  # the model's own choice
         },
@@ -64,11 +57,11 @@ _REQUEST: Final = {
     ),
     "completions": Rules(rest=True),
 }
-_MESSAGE: Final = {
+MESSAGE: Final = {
     "anthropic": Rules(left_out=frozenset({"cache_control", "citations", "turn.cache_control"})),
     "responses": Rules(ours=frozenset({"items"}), left_out=frozenset({"annotations"})),
 }
-_CALL: Final = {
+CALL: Final = {
     "anthropic": Rules(
         ours=frozenset({"position"}),
         left_out=frozenset({"extra_content", "cache_control"}),
@@ -81,7 +74,7 @@ _CALL: Final = {
         harmless={"caller": one_of('{"type":"direct"}')},
     ),
 }
-_TOOL: Final = {
+TOOL: Final = {
     "anthropic": Rules(
         left_out=frozenset({"eager_input_streaming"}),
         harmless={"defer_loading": one_of("false"), "allowed_callers": one_of('["direct"]')},
@@ -116,10 +109,10 @@ def _custom(tool: Tool) -> Tool | None:
 _CUSTOMS: Final = Customs(
     dialect="openai",
     relatives=frozenset({"responses", "completions"}),
-    request=_REQUEST,
-    message=_MESSAGE,
-    call=_CALL,
-    tool=_TOOL,
+    request=REQUEST,
+    message=MESSAGE,
+    call=CALL,
+    tool=TOOL,
     render_media=render_media,
     custom_tool=_custom,
 )

@@ -60,9 +60,7 @@ def parse_message(members: Members) -> Message:
         raise members.wrong("role", "This role is not known.", role, ", ".join(ROLES))
     thoughts, unread = _thoughts(members)
     parts = _content(members)
-    calls = members.take_list("tool_calls") or []
-    if len(calls) > MAX_TOOL_CALLS:
-        raise members.wrong("tool_calls", "There are too many tool calls.", len(calls), MAX_TOOL_CALLS)
+    calls = members.take_items("tool_calls", MAX_TOOL_CALLS)
     answers = members.take_text("tool_call_id")
     if role == "tool" and not answers:
         raise members.missing("tool_call_id")

@@ -8,16 +8,18 @@ newer vLLM) is read as `reasoning_content`. A vendor's reply that is not one is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
 from penstock.dialects.members import Members
+from penstock.dialects.nonsense import no_reply
 from penstock.dialects.openai_facts import WireUsage
 from penstock.dialects.openai_messages import REMEDIES, parse_message, render_message
 from penstock.dialects.strict_json import decode_object
 from penstock.kernel.chat import ChatReply, Message
-from penstock.kernel.errors import Invalid, Upstream
+from penstock.kernel.errors import Invalid
 from penstock.kernel.money import Usage
 
 FINISHES: Final = frozenset({"stop", "length", "tool_calls", "content_filter", "error"})
@@ -67,34 +69,27 @@ def render_usage(usage: Usage) -> dict[str, Any]:
 
 def parse_reply(body: bytes) -> ChatReply:
     """Read a whole reply. Raises `Upstream`."""
+    return read_reply(body, "a chat completion", _message)
+
+
+def read_reply(body: bytes, what: str, message_of: Callable[[Members], Message]) -> ChatReply:
+    """Read a whole reply, `what` it is, of choices that hold a message each. Raises `Upstream`."""
     try:
-        return _reply(Members(decode_object(body), "", REMEDIES))
+        return _reply(Members(decode_object(body), "", REMEDIES), message_of)
     except Invalid as error:
-        raise Upstream(
-            f"The provider's reply is not a chat completion: {error.message}",
-            code="malformed_reply",
-            field=error.field,
-            value=error.value,
-        ) from None
+        raise no_reply(what, error) from None
 
 
-def _reply(members: Members) -> ChatReply:
+def _reply(members: Members, message_of: Callable[[Members], Message]) -> ChatReply:
     messages: list[Message] = []
     finishes: list[str] = []
     items = members.take_list("choices")
     if items is None:
         raise members.missing("choices")
-    for index, item in enumerate(items):
-        choice = Members.of(item, f"choices[{index}]", REMEDIES)
+    for choice in members.opened("choices", items):
         choice.take("index", _WHOLE, 0)
         finishes.append(canonical_finish(choice.take_text("finish_reason")))
-        wire = choice.take_object("message")
-        if wire is None:
-            raise choice.missing("message")
-        settle_reasoning(wire)
-        message = parse_message(wire)
-        extras = {**message.extras, **choice.rest("choice.")}
-        messages.append(msgspec.structs.replace(message, extras=extras) if extras else message)
+        messages.append(message_of(choice))
     members.take_text("object")
     return ChatReply(
         id=members.take_text("id"),
@@ -107,15 +102,32 @@ def _reply(members: Members) -> ChatReply:
     )
 
 
+def _message(choice: Members) -> Message:
+    wire = choice.take_object("message")
+    if wire is None:
+        raise choice.missing("message")
+    settle_reasoning(wire)
+    message = parse_message(wire)
+    extras = {**message.extras, **choice.rest("choice.")}
+    return msgspec.structs.replace(message, extras=extras) if extras else message
+
+
 def render_reply(reply: ChatReply) -> bytes:
     """Return the reply's bytes. Raises `Invalid` for a part of another dialect."""
+    return write_reply(reply, "chat.completion", _render_choice)
+
+
+def write_reply(
+    reply: ChatReply, kind: str, choice_of: Callable[[int, Message, str], dict[str, Any]]
+) -> bytes:
+    """Return the bytes of an object `kind` that has a choice for each message. Raises what `choice_of` does."""
     wire: dict[str, Any] = {
         "id": reply.id,
-        "object": "chat.completion",
+        "object": kind,
         "created": reply.created_s,
         "model": reply.model,
         "choices": [
-            _render_choice(index, message, finish)
+            choice_of(index, message, finish)
             for index, (message, finish) in enumerate(zip(reply.choices, reply.finishes, strict=True))
         ],
     }

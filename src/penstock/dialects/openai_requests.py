@@ -17,15 +17,14 @@ import msgspec
 from msgspec import UNSET, Meta, Raw
 
 from penstock.dialects.codec import Rendered
-from penstock.dialects.members import ANY, FLAG, Members
+from penstock.dialects.members import FLAG, Members, check_numbers
 from penstock.dialects.openai_envelope import MAX_CHOICES, MAX_MESSAGES, MAX_MODEL_CHARS, OutputLimit
 from penstock.dialects.openai_envelope import REMEDIES as ENVELOPE_REMEDIES
 from penstock.dialects.openai_foreign import adopt
 from penstock.dialects.openai_messages import REMEDIES as MESSAGE_REMEDIES
 from penstock.dialects.openai_messages import parse_message, render_cache, render_message, take_cache
-from penstock.dialects.strict_json import decode_as, decode_object, shorten
+from penstock.dialects.strict_json import decode_object
 from penstock.kernel.chat import ChatRequest, Extras, Message, Thinking, Tool
-from penstock.kernel.errors import Invalid
 
 MAX_STOPS: Final = 16
 MAX_TOOLS: Final = 1_024
@@ -106,20 +105,6 @@ def read_members(members: Members) -> ChatRequest:
     )
 
 
-def check_numbers(body: bytes) -> None:
-    """Refuse a body with a number beyond 64 bits or a double, wherever it stands. Raises `Invalid`."""
-    try:
-        decode_as(body, ANY)
-    except msgspec.ValidationError as error:
-        raise Invalid(
-            "A number is out of range.",
-            code="invalid_field",
-            value=shorten(str(error)),
-            limit="64-bit integers and doubles",
-            remedy="Send numbers that fit.",
-        ) from None
-
-
 def _stream_options(members: Members, *, stream: bool) -> tuple[bool, Extras]:
     options = members.take_object("stream_options")
     if options is None:
@@ -132,23 +117,13 @@ def _stream_options(members: Members, *, stream: bool) -> tuple[bool, Extras]:
 
 
 def _messages(members: Members) -> tuple[Message, ...]:
-    items = members.take_list("messages")
-    if items is None:
-        raise members.missing("messages")
-    if not 1 <= len(items) <= MAX_MESSAGES:
-        raise members.wrong(
-            "messages", "There are no messages, or too many.", len(items), f"1 to {MAX_MESSAGES}"
-        )
-    return tuple(
-        [parse_message(Members.of(item, f"messages[{index}]", REMEDIES)) for index, item in enumerate(items)]
-    )
+    items = members.need_items("messages", MAX_MESSAGES)
+    return tuple([parse_message(each) for each in members.opened("messages", items)])
 
 
 def _tools(members: Members) -> tuple[Tool, ...]:
-    items = members.take_list("tools") or []
-    if len(items) > MAX_TOOLS:
-        raise members.wrong("tools", "There are too many tools.", len(items), MAX_TOOLS)
-    return tuple([_tool(Members.of(item, f"tools[{index}]", REMEDIES)) for index, item in enumerate(items)])
+    items = members.take_items("tools", MAX_TOOLS)
+    return tuple([_tool(each) for each in members.opened("tools", items)])
 
 
 def _tool(members: Members) -> Tool:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from penstock.dialects.members import Members, raw
+from penstock.dialects.nonsense import no_event
 from penstock.dialects.openai_errors import read_vendor_error
 from penstock.dialects.openai_facts import event_data
 from penstock.dialects.openai_messages import REMEDIES, detail, read_details
@@ -24,7 +25,7 @@ from penstock.kernel.chat import ChatEvent, Extras, Reasoning, ToolCallDelta
 from penstock.kernel.errors import Invalid, Upstream
 
 DONE_EVENT: Final = b"data: [DONE]\n\n"
-_WHOLE: Final = msgspec.json.Decoder(int)
+WHOLE: Final = msgspec.json.Decoder(int)
 
 
 class StreamParser:
@@ -54,11 +55,7 @@ class StreamParser:
         try:
             return self._chunk(Members(decode_object(data), "", REMEDIES), data)
         except Invalid as error:
-            raise Upstream(
-                f"An event of the provider's stream is malformed: {error.message}",
-                code="malformed_reply",
-                field=error.field,
-            ) from None
+            raise no_event(error) from None
 
     def _chunk(self, members: Members, data: bytes) -> list[ChatEvent]:
         if members.take_raw("error") is not None:
@@ -66,38 +63,38 @@ class StreamParser:
             raise Upstream(f"The provider gave up mid-stream: {said.message}", code=said.kind)
         self.id = members.take_text("id") or self.id
         self.model = members.take_text("model") or self.model
-        self.created_s = members.take("created", _WHOLE, 0) or self.created_s
+        self.created_s = members.take("created", WHOLE, 0) or self.created_s
         members.take_text("object")
         usage = parse_usage(members)
         items = members.take_list("choices") or []
         around = members.rest("chunk.")
         events = [
-            _event(Members.of(item, f"choices[{index}]", REMEDIES), around)
+            self._event(Members.of(item, f"choices[{index}]", REMEDIES), around)
             for index, item in enumerate(items)
         ]
         if usage is not None:
             events.append(ChatEvent(usage=usage, extras={} if items else around))
         return events
 
-
-def _event(choice: Members, around: Extras) -> ChatEvent:
-    index = choice.take("index", _WHOLE, 0)
-    finish = canonical_finish(choice.take_text("finish_reason"))
-    delta = choice.take_object("delta") or Members({}, choice.at("delta"), REMEDIES)
-    settle_reasoning(delta)
-    signature, redacted = _closing(delta)
-    return ChatEvent(
-        index=index,
-        role=delta.take_text("role"),
-        text=delta.take_text("content"),
-        reasoning=delta.take_text("reasoning_content"),
-        signature=signature,
-        redacted=redacted,
-        refusal=delta.take_text("refusal"),
-        tool_calls=_call_deltas(delta),
-        finish=finish,
-        extras={**delta.rest(), **_given(choice.rest("choice.")), **around},
-    )
+    @staticmethod
+    def _event(choice: Members, around: Extras) -> ChatEvent:
+        index = choice.take("index", WHOLE, 0)
+        finish = canonical_finish(choice.take_text("finish_reason"))
+        delta = choice.take_object("delta") or Members({}, choice.at("delta"), REMEDIES)
+        settle_reasoning(delta)
+        signature, redacted = _closing(delta)
+        return ChatEvent(
+            index=index,
+            role=delta.take_text("role"),
+            text=delta.take_text("content"),
+            reasoning=delta.take_text("reasoning_content"),
+            signature=signature,
+            redacted=redacted,
+            refusal=delta.take_text("refusal"),
+            tool_calls=_call_deltas(delta),
+            finish=finish,
+            extras={**delta.rest(), **_given(choice.rest("choice.")), **around},
+        )
 
 
 def _closing(delta: Members) -> tuple[str, str]:
@@ -129,7 +126,7 @@ def _call_deltas(delta: Members) -> tuple[ToolCallDelta, ...]:
         extras: Extras = {} if kind == "function" else {"type": raw(kind)}
         calls.append(
             ToolCallDelta(
-                index=call.take("index", _WHOLE, position),
+                index=call.take("index", WHOLE, position),
                 id=call.take_text("id"),
                 name=body.take_text("name"),
                 arguments=body.take_text("arguments" if kind == "function" else "input"),

@@ -5,8 +5,9 @@
     TEI      {query, texts, raw_scores, return_text, truncate} → [{index, score, text?}]
 
 Promises: a request with `texts` is TEI's, any other Cohere's. `parse_request(render_request(x, x.dialect)) == x`.
-`render_reply` keeps what the request asked for whoever answered: at most `top_n` results, best first, their documents
-told when asked. What a provider's wire cannot be told is refused by the name its caller wrote.
+`render_reply` keeps what the request asked for whoever answered: at most `top_n` results, best first, the caller's own
+documents told when asked. What a provider's wire cannot be told is refused by the name its caller wrote. An error is
+OpenAI's `error`, which most servers of this wire send, beside Cohere's `message`.
 """
 
 from __future__ import annotations
@@ -14,20 +15,25 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Raw
 from msgspec.structs import replace
 
 from penstock.dialects.codec import Rendered, untranslatable
-from penstock.dialects.members import ANY, FLAG, RAWS, Members
+from penstock.dialects.members import ANY, FLAG, Members, check_numbers
 from penstock.dialects.openai_envelope import MAX_MODEL_CHARS
-from penstock.dialects.openai_requests import check_numbers
+from penstock.dialects.openai_errors import render_error as openai_error
 from penstock.dialects.strict_json import decode_object, shorten
+from penstock.kernel.chat import Extras
 from penstock.kernel.embed import Ranked, RerankReply, RerankRequest
-from penstock.kernel.errors import Invalid, Upstream
+from penstock.kernel.errors import Invalid, PenstockError, Upstream
 
 Dialect = Literal["cohere", "tei"]
 
 MAX_DOCUMENTS: Final = 10_000
+UNIT_DOCUMENTS: Final = 100
+"""Documents in one search unit, and"""
+UNIT_TOKENS: Final = 500
+"""tokens of query and document together that count as one document (Cohere, "How pricing works", 2026-11-21)."""
 REMEDIES: Final = {
     "": "See the Cohere reference of rerank (v2) for this member.",
     "model": f"Name a model this server offers (1 to {MAX_MODEL_CHARS} characters); GET /v1/models lists them.",
@@ -80,9 +86,7 @@ def parse_request(body: bytes) -> RerankRequest:
 
 
 def _documents(members: Members, name: str) -> tuple[str, ...]:
-    items = members.take(name, RAWS, [])
-    if not 1 <= len(items) <= MAX_DOCUMENTS:
-        raise members.wrong(name, "There are no documents, or too many.", len(items), f"1 to {MAX_DOCUMENTS}")
+    items = members.need_items(name, MAX_DOCUMENTS)
     path = members.at(name)
     return tuple(
         [
@@ -117,6 +121,13 @@ def render_request(request: RerankRequest, dialect: Dialect) -> Rendered:
     return Rendered(msgspec.json.encode(wire))
 
 
+def search_units_max(request: RerankRequest) -> int:
+    """Return the most search units a vendor can bill: a token covers at least one byte."""
+    query = len(request.query.encode())
+    documents = sum([-(-(query + len(each.encode())) // UNIT_TOKENS) for each in request.documents])
+    return -(-documents // UNIT_DOCUMENTS)
+
+
 def _own_members(request: RerankRequest) -> dict[str, Any]:
     wire: dict[str, Any] = {"model": request.model} if request.model else {}
     wire["query"] = request.query
@@ -140,25 +151,22 @@ def _own_members(request: RerankRequest) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------------- replies
 
 
-class _Told(msgspec.Struct, gc=False):
-    text: str = ""
-
-
 class _Result(msgspec.Struct, gc=False):
     index: Annotated[int, Meta(ge=0)]
     relevance_score: float | None = None
     score: float | None = None
-    document: _Told | str | None = None
-    text: str | None = None
 
-    def ranked(self) -> Ranked:
-        """Return it in canonical form. Raises ValueError without a score."""
+    def ranked(self, members: Extras) -> Ranked:
+        """Return it in canonical form; `members` are all it has. Raises ValueError without a score."""
         score = self.relevance_score if self.score is None else self.score
         if score is None:
             msg = "a result has no score"
             raise ValueError(msg)
-        told = self.document.text if isinstance(self.document, _Told) else self.document
-        return Ranked(self.index, score, told or self.text or "")
+        return Ranked(self.index, score, {name: each for name, each in members.items() if name not in _KNOWN})
+
+
+_KNOWN: Final = frozenset({"index", "relevance_score", "score", "document", "text"})
+"""Members of a result that we say ourselves. The caller knows its documents better than who was sent them."""
 
 
 class _Units(msgspec.Struct, gc=False):
@@ -175,6 +183,7 @@ class _Meta(msgspec.Struct, gc=False):
 
 
 _RESULTS: Final = msgspec.json.Decoder(list[_Result])
+_EVERYTHING: Final = msgspec.json.Decoder(list[Extras])
 _META: Final = msgspec.json.Decoder(_Meta, strict=False)
 
 
@@ -182,9 +191,9 @@ def parse_reply(body: bytes, documents: int) -> RerankReply:
     """Read a reply of either wire to a request of so many `documents`. Raises `Upstream`."""
     try:
         if body[:1] == b"[":
-            return RerankReply(results=_best_first(_RESULTS.decode(body), documents))
+            return RerankReply(results=_best_first(body, documents))
         members = Members(decode_object(body), "", REMEDIES)
-        results = members.take_optional("results", _RESULTS)
+        results = members.take_raw("results")
         if results is None:
             raise members.missing("results")
         reply_id, given = members.take_text("id"), members.take_raw("meta")
@@ -203,8 +212,9 @@ def parse_reply(body: bytes, documents: int) -> RerankReply:
         raise Upstream(f"The provider's reply is no ranking: {error}", code="malformed_reply") from None
 
 
-def _best_first(results: list[_Result], documents: int) -> tuple[Ranked, ...]:
-    ranked = [result.ranked() for result in results]
+def _best_first(results: bytes | Raw, documents: int) -> tuple[Ranked, ...]:
+    found = zip(_RESULTS.decode(results), _EVERYTHING.decode(results), strict=True)
+    ranked = [result.ranked(members) for result, members in found]
     indexes = {each.index for each in ranked}
     if len(indexes) != len(ranked) or any(index >= documents for index in indexes):
         msg = "a document is ranked twice, or was never sent"
@@ -214,18 +224,17 @@ def _best_first(results: list[_Result], documents: int) -> tuple[Ranked, ...]:
 
 def render_reply(reply: RerankReply, request: RerankRequest) -> bytes:
     """Return the reply to `request`, in its wire."""
-    results = reply.results[: request.top_n]
-    texts = (
-        [each.text or request.documents[each.index] for each in results] if request.return_documents else []
-    )
-    if request.dialect == "tei":
-        plain = [{"index": each.index, "score": each.score} for each in results]
-        return msgspec.json.encode(
-            [{**each, "text": text} for each, text in zip(plain, texts, strict=True)] if texts else plain
-        )
-    ranked: list[dict[str, Any]] = [{"index": each.index, "relevance_score": each.score} for each in results]
-    for each, text in zip(ranked, texts, strict=False):
-        each["document"] = {"text": text}
+    is_tei = request.dialect == "tei"
+    score, told = ("score", "text") if is_tei else ("relevance_score", "document")
+    ranked: list[dict[str, Any]] = []
+    for each in reply.results[: request.top_n]:
+        result: dict[str, Any] = {"index": each.index, score: each.score, **each.extras}
+        if request.return_documents:
+            text = request.documents[each.index]
+            result[told] = text if is_tei else {"text": text}
+        ranked.append(result)
+    if is_tei:
+        return msgspec.json.encode(ranked)
     return msgspec.json.encode({"id": reply.id, "results": ranked, **_meta(reply), **reply.extras})
 
 
@@ -236,3 +245,17 @@ def _meta(reply: RerankReply) -> dict[str, Any]:
     if reply.input_tokens is not None:
         meta["tokens"] = {"input_tokens": reply.input_tokens}
     return {"meta": meta} if meta else {}
+
+
+class _Said(msgspec.Struct, gc=False):
+    error: Extras
+
+
+_SAID: Final = msgspec.json.Decoder(_Said)
+
+
+def render_error(error: PenstockError) -> tuple[int, bytes]:
+    """Return status and body of an error."""
+    status, body = openai_error(error)
+    said = _SAID.decode(body).error
+    return status, msgspec.json.encode({"message": said["message"], "error": said})

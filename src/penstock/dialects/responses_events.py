@@ -13,11 +13,12 @@ from msgspec import Raw
 
 from penstock.dialects.codec import DELTA, ERROR, MALFORMED, OTHER, ReplyFacts
 from penstock.dialects.members import raw
+from penstock.dialects.nonsense import UNREADABLE, no_event, no_reply
 from penstock.dialects.openai_errors import read_vendor_error
 from penstock.dialects.openai_facts import event_data
 from penstock.dialects.responses_parts import chat_annotation, chat_logprobs
 from penstock.dialects.responses_replies import Incomplete, WireUsage, canonical_finish, failed
-from penstock.dialects.tally import Tally
+from penstock.dialects.tally import Tally, told
 from penstock.kernel.chat import ChatEvent, Extras, ToolCallDelta
 from penstock.kernel.errors import Upstream
 
@@ -73,7 +74,6 @@ class _Event(msgspec.Struct, gc=False):
 # Not strict: a vendor that writes 12.0 or "12" for a count still gets paid exactly.
 _EVENT: Final = msgspec.json.Decoder(_Event, strict=False)
 _REPLY: Final = msgspec.json.Decoder(_Response, strict=False)
-_WRONG: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _WORDS: Final = frozenset(
     {
         "response.output_text.delta",
@@ -110,10 +110,8 @@ class StreamParser:
             return []
         try:
             event = _EVENT.decode(data)
-        except _WRONG as error:
-            raise Upstream(
-                "An event of the provider's stream is malformed.", code="malformed_reply", value=str(error)
-            ) from None
+        except UNREADABLE as error:
+            raise no_event(error) from None
         if event.delta is not None:
             return self._delta(event, event.delta)
         match event.type:
@@ -205,10 +203,8 @@ def read_facts(body: bytes) -> ReplyFacts:
     """Read a whole reply. Raises `Upstream` (``malformed_reply``) when it is not one."""
     try:
         reply = _REPLY.decode(body)
-    except _WRONG as error:
-        raise Upstream(
-            "The provider's reply is not a response.", code="malformed_reply", value=str(error)
-        ) from None
+    except UNREADABLE as error:
+        raise no_reply("a response", error) from None
     return ReplyFacts(
         usage=None if reply.usage is None else reply.usage.usage(),
         finish=reply.finish() if reply.status else "",
@@ -216,13 +212,8 @@ def read_facts(body: bytes) -> ReplyFacts:
         model=reply.model or "",
         tool_calls=sum(item.type in _CALLS for item in reply.output or ()),
         choices=0 if reply.output is None else 1,
-        error=_told(reply.error),
+        error=told(reply.error),
     )
-
-
-def _told(error: Raw) -> bytes:
-    text = bytes(error)
-    return b"" if text == b"null" else text
 
 
 class StreamFacts(Tally):
@@ -237,7 +228,7 @@ class StreamFacts(Tally):
             return OTHER
         try:
             event = _EVENT.decode(data)
-        except _WRONG:
+        except UNREADABLE:
             self.malformed += 1
             return MALFORMED
         if event.delta is not None and event.type in _WORDS:
@@ -263,7 +254,7 @@ class StreamFacts(Tally):
         if response.usage is not None:
             self.count(response.usage.usage())
         if event.type == "response.failed":
-            self.error = _told(response.error) or b"{}"
+            self.error = told(response.error) or b"{}"
             return ERROR
         if event.type not in _ENDS:
             return OTHER

@@ -17,7 +17,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from penstock.dialects.foreign import Crossing, Customs, Rules, one_of
+from penstock.dialects import openai_foreign
+from penstock.dialects.border import Rules, one_of
+from penstock.dialects.foreign import Crossing, Customs
 from penstock.dialects.members import OBJECT, raw
 from penstock.dialects.responses_parts import render_media
 from penstock.dialects.thinking import effort_of
@@ -43,39 +45,17 @@ _REQUEST: Final = {
         harmless={"store": one_of("false"), "modalities": one_of('["text"]')},
     ),
     "completions": Rules(same=_SHARED),
-    "anthropic": Rules(
-        left_out=frozenset({"metadata", "cache_control"}),
-        harmless={"service_tier": one_of('"auto"', '"standard_only"'), "speed": one_of('"standard"')},
-    ),
-    "gemini": Rules(
-        left_out=frozenset({"labels"}),
-        harmless={
-            "store": one_of("false"),
-            "generationConfig.thinkingConfig.thinkingBudget": one_of("-1"),  # the model's own choice
-        },
-    ),
+    "anthropic": openai_foreign.REQUEST["anthropic"],
+    "gemini": openai_foreign.REQUEST["gemini"],
 }
 _MESSAGE: Final = {
     "openai": Rules(left_out=frozenset({"annotations", "reasoning_details"})),
-    "anthropic": Rules(left_out=frozenset({"cache_control", "citations", "turn.cache_control"})),
+    "anthropic": openai_foreign.MESSAGE["anthropic"],
 }
 _CALL: Final = {
     "openai": Rules(same=frozenset({"type"}), left_out=frozenset({"extra_content"})),
-    "anthropic": Rules(
-        ours=frozenset({"position"}),
-        left_out=frozenset({"extra_content", "cache_control"}),
-        harmless={"caller": one_of('{"type":"direct"}')},
-    ),
-    "gemini": Rules(left_out=frozenset({"extra_content"})),
-}
-_TOOL: Final = {
-    "anthropic": Rules(
-        left_out=frozenset({"eager_input_streaming"}),
-        harmless={"defer_loading": one_of("false"), "allowed_callers": one_of('["direct"]')},
-    ),
-    "gemini": Rules(
-        left_out=frozenset({"response", "responseJsonSchema"}), harmless={"behavior": one_of('"BLOCKING"')}
-    ),
+    "anthropic": openai_foreign.CALL["anthropic"],
+    "gemini": openai_foreign.CALL["gemini"],
 }
 _UNSAYABLE: Final = ("top_k", "presence_penalty", "frequency_penalty", "seed")
 
@@ -99,7 +79,7 @@ _CUSTOMS: Final = Customs(
     request=_REQUEST,
     message=_MESSAGE,
     call=_CALL,
-    tool=_TOOL,
+    tool=openai_foreign.TOOL,
     render_media=render_media,
     custom_tool=_custom,
 )
@@ -136,7 +116,7 @@ def _refuse(crossing: Crossing, request: ChatRequest) -> None:
 
 def _message(crossing: Crossing, message: Message) -> Message:
     if message.name and message.role == "tool":
-        crossing.leave("name", "messages")
+        crossing.leave("messages.name")
     elif message.name:
         raise crossing.refusal("messages", message.name, "Leave the speaker's name out.")
     return replace(crossing.message(message), name="")

@@ -60,9 +60,7 @@ def parse_content(members: Members, name: str = "content") -> Content:
     holder = Members({name: text}, members.path, REMEDIES)
     if bytes(text)[:1] == b'"':
         return Content([Text(holder.need_text(name))])
-    items = holder.take_list(name) or []
-    if len(items) > MAX_PARTS:
-        raise members.wrong(name, "The list of parts is too long.", len(items), MAX_PARTS)
+    items = holder.take_items(name, MAX_PARTS)
     content = Content([])
     for index, item in enumerate(items):
         part = Members.of(item, f"{members.at(name)}[{index}]", REMEDIES)

@@ -13,8 +13,11 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
+from penstock.dialects import openai_facts
 from penstock.dialects.members import Members, raw
+from penstock.dialects.nonsense import no_reply
 from penstock.dialects.openai_errors import read_vendor_error
+from penstock.dialects.openai_facts import InputDetails, OutputDetails
 from penstock.dialects.responses_items import Turns, render_turn
 from penstock.dialects.responses_parts import REMEDIES
 from penstock.dialects.strict_json import decode_object
@@ -48,33 +51,19 @@ _FINISHES: Final = {reason: finish for finish, reason in _INCOMPLETE.items()}
 _SECONDS: Final = msgspec.json.Decoder(float)
 
 
-class _InputDetails(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class _OutputDetails(msgspec.Struct, gc=False):
-    reasoning_tokens: int | None = None
-
-
 class WireUsage(msgspec.Struct, gc=False):
     """The `usage` member."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
-    input_tokens_details: _InputDetails | None = None
-    output_tokens_details: _OutputDetails | None = None
+    input_tokens_details: InputDetails | None = None
+    output_tokens_details: OutputDetails | None = None
 
     def usage(self) -> Usage:
-        """Return it in canonical form, figures as the vendor gave them."""
-        read, spoken = self.input_tokens_details, self.output_tokens_details
-        return Usage(
-            input_tokens=self.input_tokens or 0,
-            output_tokens=self.output_tokens or 0,
-            cached_input_tokens=0 if read is None else read.cached_tokens or 0,
-            cache_write_tokens=0 if read is None else read.cache_write_tokens or 0,
-            reasoning_tokens=0 if spoken is None else spoken.reasoning_tokens or 0,
-        )
+        """Return it in canonical form: the same figures as on the chat wire, under other names."""
+        return openai_facts.WireUsage(
+            self.input_tokens, self.output_tokens, self.input_tokens_details, self.output_tokens_details
+        ).usage()
 
 
 class Incomplete(msgspec.Struct, gc=False):
@@ -118,12 +107,7 @@ def parse_reply(body: bytes) -> ChatReply:
     try:
         return _reply(Members(decode_object(body), "", REMEDIES))
     except Invalid as error:
-        raise Upstream(
-            f"The provider's reply is not a response: {error.message}",
-            code="malformed_reply",
-            field=error.field,
-            value=error.value,
-        ) from None
+        raise no_reply("a response", error) from None
 
 
 def _reply(members: Members) -> ChatReply:

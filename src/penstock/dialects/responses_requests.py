@@ -16,9 +16,9 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from penstock.dialects.codec import Rendered
-from penstock.dialects.members import ANY, FLAG, OBJECT, RAWS, Members, raw
+from penstock.dialects.members import ANY, FLAG, OBJECT, RAWS, Members, check_numbers, raw
 from penstock.dialects.openai_envelope import MAX_MESSAGES, MAX_MODEL_CHARS, OutputLimit
-from penstock.dialects.openai_requests import MAX_TOOLS, MAX_TOP_LOGPROBS, check_numbers
+from penstock.dialects.openai_requests import MAX_TOOLS, MAX_TOP_LOGPROBS
 from penstock.dialects.responses_foreign import adopt
 from penstock.dialects.responses_items import KEEPS_NOTHING, Turns, render_conversation
 from penstock.dialects.responses_parts import REMEDIES as PART_REMEDIES
@@ -114,9 +114,7 @@ def _messages(members: Members) -> tuple[Message, ...]:
     holder = Members({"input": given}, "", REMEDIES)
     if bytes(given)[:1] == b'"':
         return (*first, Message(role="user", content=(Text(holder.need_text("input")),)))
-    items = holder.take_list("input") or []
-    if not 1 <= len(items) <= MAX_MESSAGES:
-        raise members.wrong("input", "There are no items, or too many.", len(items), f"1 to {MAX_MESSAGES}")
+    items = holder.need_items("input", MAX_MESSAGES)
     turns = Turns()
     for index, item in enumerate(items):
         turns.add(item, f"input[{index}]")
@@ -156,10 +154,8 @@ def _include(members: Members) -> tuple[bool | None, Extras]:
 
 
 def _tools(members: Members) -> tuple[Tool, ...]:
-    items = members.take_list("tools") or []
-    if len(items) > MAX_TOOLS:
-        raise members.wrong("tools", "There are too many tools.", len(items), MAX_TOOLS)
-    return tuple([_tool(Members.of(item, f"tools[{index}]", REMEDIES)) for index, item in enumerate(items)])
+    items = members.take_items("tools", MAX_TOOLS)
+    return tuple([_tool(each) for each in members.opened("tools", items)])
 
 
 def _tool(members: Members) -> Tool:

@@ -87,6 +87,21 @@ class Authenticator:
             )
         return principal
 
+    def known(self, request: Request) -> Principal | None:
+        """Return who calls for models, if that is known without asking anybody; None for everybody else."""
+        try:
+            token = model_token(request)
+        except Unauthenticated:
+            return None
+        if token[:4] == KEY_START:
+            return self._tenancy.known(token)
+        if self._sessions is not None and token.startswith(SESSION_START):
+            visit = self._sessions.known(token)
+            return None if visit is None else visit.principal
+        if self._machines is not None and token.startswith(JWT_START):
+            return self._machines.known(token)
+        return None
+
     async def caller(self, request: Request, principal: Principal, request_id: str) -> Caller:
         """Return who acts, for an application behind the bridge; `principal` is what this admitted."""
         if principal is ANYONE:

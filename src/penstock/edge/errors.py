@@ -12,12 +12,13 @@ from penstock.edge.routes import MethodNotAllowed
 from penstock.kernel.errors import PenstockError
 from penstock.kernel.ids import new_id
 
+JSON_TYPE = b"content-type: application/json\r\n"
+
 
 def render(error: PenstockError, path: str) -> tuple[int, bytes, bytes]:
     """Return (status, header lines, body) for an error."""
-    codec = _spoken_at(path)
-    status, body = codec.render_error(error)
-    headers = b"content-type: application/json\r\n" + request_id() + codec.retry_headers(error)
+    status, headers, body = prepared(error, spoken_at(path))
+    headers += request_id()
     if status == 401:
         headers += b"www-authenticate: Bearer\r\n"
     if isinstance(error, MethodNotAllowed):
@@ -25,7 +26,13 @@ def render(error: PenstockError, path: str) -> tuple[int, bytes, bytes]:
     return status, headers, body
 
 
-def _spoken_at(path: str) -> Codec:
+def prepared(error: PenstockError, codec: Codec) -> tuple[int, bytes, bytes]:
+    """Return an error as `render` does but for the request's id: what can be made once and told to many."""
+    status, body = codec.render_error(error)
+    return status, JSON_TYPE + codec.retry_headers(error), body
+
+
+def spoken_at(path: str) -> Codec:
     """Return the dialect whose SDKs call a path."""
     if path.startswith("/v1/messages"):
         return anthropic.CODEC

@@ -103,18 +103,7 @@ class Admission:
         output_tokens = self._granted_output(ask, principal, targets)
         self._check_caps(ask, principal, targets)
         worst = worst_nanos(targets, ask, output_tokens)
-        cap_nanos = principal.max_request_nanos
-        if not cap_nanos or 0 < self._settings.max_request_nanos < cap_nanos:
-            cap_nanos = self._settings.max_request_nanos
-        if cap_nanos and worst > cap_nanos:
-            raise OverBudget(
-                f"This request could cost {format_dollars(worst)}; {format_dollars(cap_nanos)} is allowed.",
-                code="request_too_expensive",
-                field="max_tokens",
-                value=worst,
-                limit=cap_nanos,
-                remedy="Shorten the prompt or lower max_tokens.",
-            )
+        self._check_price(principal, worst)
         plan = self._plans.of(principal)
         seat = Seat(
             context.request_id,
@@ -130,6 +119,22 @@ class Admission:
             await self.give_back(seat, seat.asks_tokens)
             raise
         return seat
+
+    async def admit_elsewhere(
+        self, context: RequestContext, ask: Ask, targets: Sequence[Target], seat: Seat, spent_nanos: int
+    ) -> None:
+        """Admit a request that has a `seat` at other targets than it was admitted for: under the same caps, with what
+        they can cost held besides what it has `spent_nanos` on already. Raises Rejected; the seat is as it was then.
+        """
+        principal = context.principal
+        output_tokens = min(seat.output_tokens, self._granted_output(ask, principal, targets))
+        self._check_caps(ask, principal, targets)
+        worst = spent_nanos + worst_nanos(targets, ask, output_tokens)
+        self._check_price(principal, worst)
+        missing_nanos = worst - seat.held_nanos
+        if missing_nanos > 0 and not await self.top_up(seat, missing_nanos):
+            raise OverBudget(value=missing_nanos)
+        seat.input_tokens, seat.output_tokens = ask.input_tokens, output_tokens
 
     async def admit_unpaid(self, context: RequestContext, ask: Ask, targets: Sequence[Target]) -> Seat:
         """Admit a request that no vendor bills: caps and limits of requests hold for it, no tokens are taken and no
@@ -171,10 +176,26 @@ class Admission:
         granted = min(wanted, settings.max_output_tokens)
         if principal.max_output_tokens:
             granted = min(granted, principal.max_output_tokens)
+        if ask.output_cap:
+            granted = min(granted, ask.output_cap)
         for target in targets:
             if target.price.max_output_tokens:
                 granted = min(granted, target.price.max_output_tokens)
         return granted
+
+    def _check_price(self, principal: Principal, worst: int) -> None:
+        cap_nanos = principal.max_request_nanos
+        if not cap_nanos or 0 < self._settings.max_request_nanos < cap_nanos:
+            cap_nanos = self._settings.max_request_nanos
+        if cap_nanos and worst > cap_nanos:
+            raise OverBudget(
+                f"This request could cost {format_dollars(worst)}; {format_dollars(cap_nanos)} is allowed.",
+                code="request_too_expensive",
+                field="max_tokens",
+                value=worst,
+                limit=cap_nanos,
+                remedy="Shorten the prompt or lower max_tokens.",
+            )
 
     def _check_caps(self, ask: Ask, principal: Principal, targets: Sequence[Target]) -> None:
         if not principal.may_use(ask.model):
@@ -268,8 +289,12 @@ class Admission:
 def worst_nanos(targets: Sequence[Target], ask: Ask, output_tokens: int) -> int:
     """Return the most this request can cost at the dearest of its targets, in nano-dollars."""
     if len(targets) == 1:
-        return worst_case_nanos(targets[0].price, ask.input_tokens, output_tokens, ask.n, ask.images)
-    return max(worst_case_nanos(t.price, ask.input_tokens, output_tokens, ask.n, ask.images) for t in targets)
+        price = targets[0].price
+        return worst_case_nanos(price, ask.input_tokens, output_tokens, ask.n, ask.images, ask.requests)
+    return max(
+        worst_case_nanos(t.price, ask.input_tokens, output_tokens, ask.n, ask.images, ask.requests)
+        for t in targets
+    )
 
 
 def _affordable(targets: Sequence[Target], ask: Ask, room_nanos: int) -> int:

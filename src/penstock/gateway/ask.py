@@ -32,6 +32,8 @@ class Ask:
         "max_output_tokens",
         "model",
         "n",
+        "output_cap",
+        "requests",
     )
 
     def __init__(self, envelope: Envelope, image_tokens_max: int, context_window: int) -> None:
@@ -42,7 +44,11 @@ class Ask:
         self.model = envelope.model
         self.n = envelope.n
         self.images = envelope.images
+        self.requests = 1
+        """What a vendor that bills by the request can make of it at most."""
         self.max_output_tokens = envelope.output_limit
+        self.output_cap = 0
+        """Answer tokens that the operator's rules allow; 0: no limit of theirs."""
         # Every token covers at least one byte of the body; only templates, pictures and documents add to that.
         tokens = envelope.prompt_bytes + TOKENS_PER_CONVERSATION + envelope.images * image_tokens_max
         if envelope.has_tools:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 
-from penstock.dialects.codec import DONE, ERROR, MALFORMED, USAGE, ReplyFacts
-from penstock.gateway.routing import Target
+from penstock.dialects.codec import DONE, ERROR, MALFORMED, USAGE, EventRenderer, ReplyFacts
+from penstock.gateway.load import Deaf, Loads
+from penstock.gateway.targets import Target
 from penstock.gateway.wording import Passage, StreamPassage
-from penstock.kernel.errors import Invalid, Upstream
+from penstock.kernel.errors import Invalid, PolicyRefused, Upstream
 from penstock.net.sse import SseSplitter
 from penstock.ports.providers import ChatCall, ChatReplyStream, ProviderFailure
 
@@ -26,17 +27,24 @@ BEFORE_CONTENT = {
 REPLY_BYTES_MAX = 32 * 1024 * 1024
 HELD_BACK_BYTES_MAX = 256 * 1024
 LATE_S = 0.5
+DEAF = Deaf()
 
 
 class WholeAnswer:
     """A complete reply."""
 
-    __slots__ = ("body", "facts")
+    __slots__ = ("_refusal", "body", "facts")
 
-    def __init__(self, body: bytes, facts: ReplyFacts) -> None:
-        """Keep the answer in the caller's dialect and what it means."""
+    def __init__(self, body: bytes, facts: ReplyFacts, refusal: PolicyRefused | None = None) -> None:
+        """Keep the answer in the caller's dialect, what it means, and the rule that does not let it leave, if any."""
         self.body = body
         self.facts = facts
+        self._refusal = refusal
+
+    def check(self) -> None:
+        """Raise PolicyRefused for an answer that must not leave."""
+        if self._refusal is not None:
+            raise self._refusal
 
 
 class StreamedAnswer:
@@ -98,10 +106,27 @@ class StreamedAnswer:
         except (TimeoutError, ProviderFailure):
             return  # the answer was whole; whatever comes after it is not worth failing for
 
+    @property
+    def holds(self) -> bool:
+        """Tell whether anything is held back until it is released."""
+        stream = self._passage.stream
+        return stream is not None and stream.holds
+
+    def release(self) -> bytes:
+        """Return what is held back until now."""
+        stream = self._passage.stream
+        return b"" if stream is None else stream.release()
+
     def end(self) -> bytes:
         """Return what ends the answer once it is whole: the success mark of the caller's dialect."""
         passage = self._passage
         return passage.codec.end if passage.stream is None else passage.stream.end()
+
+    @property
+    def renderer(self) -> EventRenderer | None:
+        """What writes the answer; None where its bytes pass."""
+        stream = self._passage.stream
+        return None if stream is None else stream.renderer
 
     def close(self) -> None:
         """Let the vendor go."""
@@ -171,11 +196,14 @@ class StreamedAnswer:
 Answer = WholeAnswer | StreamedAnswer
 
 
-async def attempt(target: Target, call: ChatCall, passage: Passage, *, keep_usage: bool) -> Answer:
+async def attempt(
+    target: Target, call: ChatCall, passage: Passage, *, keep_usage: bool, loads: Loads | Deaf = DEAF
+) -> Answer:
     """Make one attempt; returns an answer that has begun, or raises ProviderFailure with the vendor let
-    go.
+    go. What the vendor tells of its limits is told to `loads`.
     """
     reply = await target.provider.chat(call)
+    loads.answered(target.label, reply)
     answer: StreamedAnswer | None = None
     try:
         if not reply.streamed:
@@ -213,6 +241,8 @@ async def _whole(reply: ChatReplyStream, passage: Passage) -> WholeAnswer:
     if passage.whole is not None:
         try:
             body = passage.whole(body)
+        except PolicyRefused as refusal:  # the vendor has answered well, and bills what it says
+            return WholeAnswer(body, facts, refusal)
         except (Invalid, Upstream) as error:
             raise ProviderFailure(error.message, kind="malformed_reply") from None
     return WholeAnswer(body, facts)

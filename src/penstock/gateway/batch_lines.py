@@ -2,7 +2,8 @@
 
 Promises: a line is dispatched at most once, whatever crashes (its Idempotency-Key is the batch's id and its number):
 one that a crash interrupted is told as an error, and never sent again on its own; it passes every rung that a request
-of its key passes; where a rate limit of the key refuses it, it waits.
+of its key passes, and is the least urgent of them (`low`); where a rate limit of the key or want of room refuses it, it
+waits.
 """
 
 from __future__ import annotations
@@ -12,18 +13,21 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from penstock.dialects.openai_batches import Line, LineError, parse_line, render_answer, render_unanswered
+from penstock.dialects import anthropic_batches, openai_batches
+from penstock.dialects.openai_batches import Line, LineError, parse_line
 from penstock.gateway.admission import LimitReached
 from penstock.gateway.faces import Face
 from penstock.gateway.files import TENANT
 from penstock.gateway.idempotency import Idempotency
+from penstock.gateway.inquiry import Inquiry
 from penstock.gateway.line import Line as Served
-from penstock.gateway.pipeline import Inquiry
 from penstock.gateway.routing import RouteTable
 from penstock.kernel.clock import Clock
 from penstock.kernel.context import Principal, RequestContext
-from penstock.kernel.errors import Invalid, PenstockError
+from penstock.kernel.errors import Invalid, Overloaded, PenstockError
 from penstock.kernel.ids import new_id
+from penstock.mechanisms.priorities import HEADER
+from penstock.ports.providers import ProviderFailure
 from penstock.ports.records import Collection, Records, Write
 
 COLLECTION = Collection(name="batch_lines", indexes=("batch",))
@@ -38,11 +42,27 @@ NS_PER_S = 1_000_000_000
 _REQUEST_ID = re.compile(rb"x-request-id: ([!-~]+)")
 
 
+class Words(NamedTuple):
+    """How the ends of lines are told in one dialect."""
+
+    answered: Callable[[str, str, int, str, bytes], bytes]
+    """By the id of the line, its custom_id, status, the request's id and the body of the reply."""
+    unanswered: Callable[[str, str, str, str], bytes]
+    """By the id of the line, its custom_id, a code and a message."""
+    apart: bool
+    """Whether good and bad lines are told in files of their own."""
+
+
+OPENAI_WORDS = Words(openai_batches.render_answer, openai_batches.render_unanswered, apart=True)
+ANTHROPIC_WORDS = Words(anthropic_batches.render_answer, anthropic_batches.render_unanswered, apart=False)
+
+
 class Way(NamedTuple):
-    """How the lines of one endpoint are understood and served."""
+    """How the lines of one endpoint are understood and served, and how their ends are told."""
 
     face: Face
     line: Served
+    words: Words = OPENAI_WORDS
 
 
 class Asked(NamedTuple):
@@ -165,7 +185,7 @@ class Lines:
     ) -> Answered | None:
         """Have one line answered; None when a limit refuses it and it may not wait any longer."""
         line, endpoint, principal = asked
-        face, served = self._ways[endpoint]
+        face, served, words = self._ways[endpoint]
         key = f"{batch_id}/{number}".encode()
         inquiry = Inquiry(face, endpoint, bytes(line.body))
         while True:
@@ -178,10 +198,11 @@ class Lines:
                 received_ns=int(now_s * NS_PER_S),
                 feature="batch",
             )
+            context.header = _header
             try:
                 await self._idempotency.serve(context, key, inquiry, sink, served)
             except PenstockError as error:
-                if isinstance(error, LimitReached):
+                if isinstance(error, LimitReached | Overloaded) or _is_for_room(error):
                     await asyncio.sleep(min(error.retry_after_s or 1.0, WAIT_MAX_S))
                     if may_wait():
                         continue
@@ -189,11 +210,15 @@ class Lines:
                 sink.send(*face.error_reply(error, context.request_id))
             found = _REQUEST_ID.search(sink.headers)
             request_id = context.request_id if found is None else found[1].decode()
-            output = render_answer(new_id("batch_req_"), line.custom_id, sink.status, request_id, sink.body)
+            output = words.answered(new_id("batch_req_"), line.custom_id, sink.status, request_id, sink.body)
             if len(output) > KEPT_BYTES_MAX:
                 told = f"The answer has {len(output)} bytes; {KEPT_BYTES_MAX} are kept of one request."
-                return Answered(number, False, unanswered(line, "answer_too_large", told))
+                return Answered(number, False, self.unanswered(endpoint, line, "answer_too_large", told))
             return Answered(number, sink.status == 200, output)
+
+    def unanswered(self, endpoint: str, line: Line, code: str, message: str) -> bytes:
+        """Return the line of output of a request that has no answer."""
+        return self._ways[endpoint].words.unanswered(new_id("batch_req_"), line.custom_id, code, message)
 
     # ---------------------------------------------------------------------------------------------------- kept
 
@@ -213,21 +238,22 @@ class Lines:
             ]
         )
 
-    async def kept(self, batch_id: str) -> dict[int, bool]:
-        """Return which lines have ended, by number, and whether well."""
+    async def kept(self, batch_id: str) -> tuple[dict[int, bool], int]:
+        """Return which lines have ended, by number, and whether well; and the bytes of their ends."""
         ended: dict[int, bool] = {}
-        after = ""
+        size, after = 0, ""
         while rows := await self._records.find(
             COLLECTION.name, TENANT, "batch", batch_id, after=after, limit=PAGE_ROWS
         ):
             ended.update({int(row.id.rpartition("/")[2]): row.value[:1] == b"+" for row in rows})
+            size += sum([len(row.value) for row in rows])
             after = rows[-1].id
-        return ended
+        return ended, size
 
-    async def outputs(self, batch_id: str) -> tuple[list[bytes], list[bytes]]:
-        """Return the good and the bad lines of output, in the order of the input."""
+    async def outputs(self, batch_id: str, endpoint: str) -> tuple[list[bytes], list[bytes]]:
+        """Return the good and the bad lines of output, in the order of the input; one list where they go together."""
         good: list[bytes] = []
-        bad: list[bytes] = []
+        bad: list[bytes] = [] if self._ways[endpoint].words.apart else good
         after = ""
         while rows := await self._records.find(
             COLLECTION.name, TENANT, "batch", batch_id, after=after, limit=PAGE_ROWS
@@ -245,6 +271,11 @@ class Lines:
             )
 
 
-def unanswered(line: Line, code: str, message: str) -> bytes:
-    """Return the line of output of a request that was never answered."""
-    return render_unanswered(new_id("batch_req_"), line.custom_id, code, message)
+def _header(name: bytes) -> bytes | None:
+    """Return what the headers of a line would be: it waits for nobody, and nobody for it."""
+    return b"low" if name == HEADER else None
+
+
+def _is_for_room(error: PenstockError) -> bool:
+    """Tell whether a line was kept back from a quota that is nearly used up; no vendor was called."""
+    return isinstance(error, ProviderFailure) and error.kind == "rate_limited" and not error.attempts

@@ -5,8 +5,8 @@
 
 Promises: nothing is spent before every line is known to be a request; a batch is complete only when each of its lines
 has ended; what ended before a crash, a cancellation or the day's end is in its files, and what did not is named there;
-one process works on a batch at one time (a lease), and another takes it up when that one is gone; a batch spends as its
-key, and ends with it.
+no more is asked than one file of answers holds; one process works on a batch at one time (a lease), and another takes
+it up when that one is gone; a batch spends as its key, and ends with it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import msgspec
 
 from penstock.dialects.openai_batches import Counts, Line, LineError
-from penstock.gateway.batch_lines import Asked, Lines, unanswered
+from penstock.gateway.batch_lines import Asked, Lines
 from penstock.gateway.batches import BatchBook, BatchDoc
 from penstock.gateway.files import Files
 from penstock.kernel.clock import Clock
@@ -37,25 +37,37 @@ LEASE_S = 30.0
 GRACE_S = 10.0
 """Seconds that lines under way are given when the process ends."""
 LOOKED_AT = 100
+OUTPUT_BYTES_MAX = 192 << 20
+"""Bytes of answers from which on no more lines are sent: one file holds 256 MiB, and what is under way is kept too."""
+FULL = "full"
+"""The end of a batch whose answers fill its file; it is told as completed."""
 WORDS = {
     "cancelled": ("batch_cancelled", "The batch was cancelled before this request was sent."),
     "expired": ("batch_expired", "The batch's day was over before this request was sent."),
+    FULL: ("batch_output_full", "The answers before this request fill the batch's file: it was not sent."),
 }
 
 
 class _Run:
-    """One batch being worked on. `end` is the state it goes to."""
+    """One batch being worked on. `end` is the state it goes to, `size` the bytes of its answers so far."""
 
-    __slots__ = ("doc", "end", "ended", "lines", "principal")
+    __slots__ = ("doc", "end", "ended", "lines", "principal", "size")
 
-    def __init__(
-        self, doc: BatchDoc, lines: list[Line], ended: dict[int, bool], principal: Principal
-    ) -> None:
+    def __init__(self, doc: BatchDoc, lines: list[Line], ended: dict[int, bool], size: int = 0) -> None:
         self.doc = doc
         self.lines = lines
         self.ended = ended
-        self.principal = principal
+        self.principal: Principal | None = None
+        """Whose money is spent; found out at each beat."""
         self.end = "completed"
+        self.size = 0
+        self.grow(size)
+
+    def grow(self, size: int) -> None:
+        """Note more bytes of answers; no more lines are sent once they fill a file."""
+        self.size += size
+        if self.size >= OUTPUT_BYTES_MAX and self.end == "completed":
+            self.end = FULL
 
     def counts(self) -> Counts:
         good = sum(self.ended.values())
@@ -92,6 +104,11 @@ class BatchRuns:
         self.stumbles = 0
         """Times the work on a batch broke off, to be taken up again."""
 
+    @property
+    def at_work(self) -> int:
+        """Batches worked on here, now."""
+        return len(self._tasks)
+
     def wake(self) -> None:
         """Say that there is work."""
         self._woken.set()
@@ -101,8 +118,9 @@ class BatchRuns:
         while True:
             try:
                 await self._look()
-            except PenstockError as error:
-                _log.warning("batches cannot be looked at: %s", error)
+            except Exception as error:  # because whatever it is, the next look may find things in order
+                unexpected = not isinstance(error, PenstockError)
+                _log.warning("batches cannot be looked at: %s", error, exc_info=unexpected)
             try:
                 async with asyncio.timeout(LOOK_S):
                     await self._woken.wait()
@@ -177,22 +195,20 @@ class BatchRuns:
     async def _prepared(self, doc: BatchDoc) -> _Run | None:
         """Return the batch ready to be worked on; None when it cannot be."""
         try:
+            content = await self._files.content(await self._files.doc(doc.place, doc.input_file_id))
+            if doc.status != "validating":
+                lines = self._lines.parsed(content, doc.endpoint)
+                return _Run(doc, lines, *await self._lines.kept(doc.id))
             principal = await self._tenancy.principal_of(doc.key_id)
-            content = await self._files.content(await self._files.doc(doc.owner, doc.input_file_id))
         except (NotFound, Unauthenticated) as error:
-            if doc.status == "validating":
-                await self._fail(doc, [LineError(code=error.reason, message=error.message)])
-                return None
-            raise
-        if doc.status != "validating":
-            lines = self._lines.parsed(content, doc.endpoint)
-            return _Run(doc, lines, await self._lines.kept(doc.id), principal)
+            await self._fail(doc, [LineError(code=error.reason, message=error.message)])
+            return None
         lines, errors = await self._lines.read(content, doc.endpoint, principal)
         if errors:
             await self._fail(doc, errors)
             return None
         await self._enter(doc.id, "in_progress", after="validating", counts=Counts(total=len(lines)))
-        return _Run(doc, lines, {}, principal)
+        return _Run(doc, lines, {})
 
     async def _answer(self, run: _Run) -> None:
         """Have the lines answered that have not ended, until all have or the batch stops."""
@@ -222,23 +238,24 @@ class BatchRuns:
 
     def _begun(self, run: _Run, waiting: Iterator[int], room: int) -> set[asyncio.Task[None]]:
         begun: set[asyncio.Task[None]] = set()
-        while len(begun) < room and self._goes_on(run):
+        while len(begun) < room and run.principal is not None and self._goes_on(run):
             number = next(waiting, None)
             if number is None:
                 break
-            begun.add(asyncio.create_task(self._line(run, number)))
+            begun.add(asyncio.create_task(self._line(run, number, run.principal)))
         return begun
 
     def _goes_on(self, run: _Run) -> bool:
         return run.end == "completed" and not self._closing
 
-    async def _line(self, run: _Run, number: int) -> None:
-        asked = Asked(run.lines[number], run.doc.endpoint, run.principal)
+    async def _line(self, run: _Run, number: int, principal: Principal) -> None:
+        asked = Asked(run.lines[number], run.doc.endpoint, principal)
         answered = await self._lines.answer(run.doc.id, number, asked, lambda: self._goes_on(run))
         if answered is None:
             return
         await self._lines.keep(run.doc.id, answered)
         run.ended[number] = answered.good
+        run.grow(len(answered.output))
         self.lines_ended += 1
 
     async def _beat(self, run: _Run) -> None:
@@ -270,13 +287,15 @@ class BatchRuns:
         unended = [line for number, line in enumerate(run.lines) if number not in run.ended]
         if run.end == "completed" and unended:
             return  # refused by a limit as it stopped: it is taken up again
-        if run.end == "completed":
+        if run.end in ("completed", FULL):
             await self._enter(run.doc.id, "finalizing", after="in_progress")
-        good, bad = await self._lines.outputs(run.doc.id)
-        end = run.end
+        good, bad = await self._lines.outputs(run.doc.id, run.doc.endpoint)
+        end = "completed" if run.end == FULL else run.end
         if unended:
-            code, message = WORDS[end]
-            bad += [unanswered(line, code, message) for line in unended]
+            code, message = WORDS[run.end]
+            bad += [self._lines.unanswered(run.doc.endpoint, line, code, message) for line in unended]
+        if run.end == FULL:
+            run.ended = {number: run.ended.get(number, False) for number in range(len(run.lines))}
         output_id, error_id = await self._written(run, good, "output"), await self._written(run, bad, "error")
         await self._enter(
             run.doc.id, end, counts=run.counts(), output_file_id=output_id, error_file_id=error_id
@@ -288,7 +307,7 @@ class BatchRuns:
             return None
         doc, content = run.doc, b"\n".join(lines) + b"\n"
         name = f"{doc.id}_{what}.jsonl"
-        return (await self._files.put(doc.org, doc.owner, name, "batch_output", content)).id
+        return (await self._files.put(doc.org, doc.place, name, "batch_output", content)).id
 
     async def _fail(self, doc: BatchDoc, errors: list[LineError]) -> None:
         await self._enter(doc.id, "failed", errors=tuple(errors))

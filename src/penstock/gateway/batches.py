@@ -1,10 +1,10 @@
-"""Batches of a project: made, listed, watched and cancelled, in the words of OpenAI's SDK.
+"""Batches of a project: written down, and made, listed, watched and cancelled in the words of OpenAI's SDK.
 
     POST /v1/batches   GET /v1/batches[/{id}]   POST /v1/batches/{id}/cancel
 
-Promises: a batch is created under an API key and spends as that key; its states are OpenAI's; every change is made on
-the version it was decided on, so a cancellation and the work on a batch never undo each other. `gateway/batch_runs`
-does the work.
+Promises: a batch is created under an API key and spends as that key; its states are OpenAI's, whoever made it; every
+change is made on the version it was decided on, so a cancellation and the work on a batch never undo each other.
+`gateway/batch_runs` does the work; `gateway/message_batches` serves Anthropic's.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import Any
 import msgspec
 
 from penstock.dialects.openai_batches import Counts, LineError, parse_batch, render_page
-from penstock.gateway.faces import JSON_TYPE
-from penstock.gateway.files import DAY_S, TENANT, Files, owner_of, page_of, send, send_json
+from penstock.gateway.files import DAY_S, TENANT, Files, owner_of, page_of, send_json
 from penstock.kernel.clock import Clock
 from penstock.kernel.context import Principal
 from penstock.kernel.errors import Conflict, Invalid, NotFound, StaleVersion
@@ -33,11 +32,14 @@ CHANGES_MAX = 8
 
 
 class BatchDoc(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch of a project, `owner`, under one key. `entered`: when it came into each state (seconds since 1970)."""
+    """A batch of a project, `owner`, under one key. `entered`: when it came into each state (seconds since 1970).
+    `shelf` is where it lies with its files: each dialect has one in a project, "" is the project's own, OpenAI's.
+    """
 
     id: str
     org: str
     owner: str
+    shelf: str = ""
     key_id: str
     endpoint: str
     input_file_id: str
@@ -53,6 +55,11 @@ class BatchDoc(msgspec.Struct, frozen=True, kw_only=True):
     leased_until_s: float = 0.0
 
     @property
+    def place(self) -> str:
+        """Return under what it and its files are found."""
+        return self.shelf or self.owner
+
+    @property
     def expires_s(self) -> float:
         """Return when it ends, done or not."""
         return self.created_s + DAY_S
@@ -64,7 +71,7 @@ class BatchDoc(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def told(self) -> dict[str, Any]:
-        """Return it as its SDK reads it."""
+        """Return it as OpenAI's SDK reads it."""
         entered = {f"{status}_at": int(at_s) for status, at_s in self.entered.items()}
         names = ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling", "cancelled")
         errors = {"object": "list", "data": self.errors} if self.errors else None
@@ -98,6 +105,13 @@ class BatchBook:
         row = await self._records.get(COLLECTION.name, TENANT, batch_id)
         return None if row is None else _doc(row)
 
+    async def found(self, place: str, batch_id: str) -> BatchDoc:
+        """Return a batch that lies at `place`. Raises NotFound."""
+        doc = await self.get(batch_id[:64])
+        if doc is None or doc.place != place:
+            raise _not_found(batch_id)
+        return doc
+
     async def add(self, doc: BatchDoc) -> None:
         """Write a new batch down."""
         await self._records.transact([_write(doc, 0)])
@@ -119,9 +133,26 @@ class BatchBook:
             return decided
         raise StaleVersion
 
-    async def of(self, owner: str, after: str, limit: int) -> Sequence[BatchDoc]:
-        """Return batches of a project, in the order of their ids."""
-        rows = await self._records.find(COLLECTION.name, TENANT, "owner", owner, after=after, limit=limit)
+    async def cancel(self, batch_id: str, now_s: float) -> BatchDoc:
+        """Stop a batch: what is under way is finished, nothing else is begun. Raises Conflict, NotFound."""
+
+        def cancelled(doc: BatchDoc) -> BatchDoc | None:
+            if doc.status not in ("validating", "in_progress", "cancelling"):
+                raise Conflict(f"The batch is {doc.status}; it cannot be cancelled.", field="status")
+            return doc if doc.status == "cancelling" else doc.entering("cancelling", now_s)
+
+        doc = await self.change(batch_id, cancelled)
+        if doc is None:
+            raise _not_found(batch_id)
+        return doc
+
+    async def delete(self, batch_id: str) -> None:
+        """Forget one batch."""
+        await self._records.transact([_deletion(batch_id)])
+
+    async def of(self, place: str, after: str, limit: int) -> Sequence[BatchDoc]:
+        """Return the batches at `place`, in the order of their ids."""
+        rows = await self._records.find(COLLECTION.name, TENANT, "owner", place, after=after, limit=limit)
         return [_doc(row) for row in rows]
 
     async def unfinished(self, limit: int) -> Sequence[BatchDoc]:
@@ -137,8 +168,7 @@ class BatchBook:
             after = rows[-1].id
             old = [row for row in rows if _doc(row).created_s < before_s]
             for row in old:
-                write = Write(collection=COLLECTION.name, tenant=TENANT, id=row.id, value=None)
-                await self._records.transact([write])
+                await self.delete(row.id)
             forgotten += [row.id for row in old]
         return forgotten
 
@@ -185,11 +215,11 @@ class Batches:
         after, limit = page_of(request)
         found = await self._book.of(owner_of(principal), after, limit + 1)
         data = [doc.told() for doc in found[:limit]]
-        send(responder, JSON_TYPE, render_page(data, has_more=len(found) > limit))
+        send_json(responder, render_page(data, has_more=len(found) > limit))
 
     async def one(self, request: Request, responder: Responder, principal: Principal) -> None:
         """Serve one batch."""
-        doc = await self._found(request.path.removeprefix("/v1/batches/"), principal)
+        doc = await self._book.found(owner_of(principal), request.path.removeprefix("/v1/batches/"))
         send_json(responder, doc.told())
 
     async def cancel(self, request: Request, responder: Responder, principal: Principal) -> None:
@@ -197,25 +227,14 @@ class Batches:
         batch_id, _, verb = request.path.removeprefix("/v1/batches/").partition("/")
         if verb != "cancel":
             raise NotFound("There is nothing at this path.", field="path", value=request.path[:200])
-        await self._found(batch_id, principal)
-        now_s = self._clock.wall_s()
-
-        def cancelled(doc: BatchDoc) -> BatchDoc | None:
-            if doc.status not in ("validating", "in_progress", "cancelling"):
-                raise Conflict(f"The batch is {doc.status}; it cannot be cancelled.", field="status")
-            return doc if doc.status == "cancelling" else doc.entering("cancelling", now_s)
-
-        doc = await self._book.change(batch_id, cancelled)
-        if doc is None:
-            raise NotFound("There is no such batch.", field="batch_id", value=batch_id[:64])
+        await self._book.found(owner_of(principal), batch_id)
+        doc = await self._book.cancel(batch_id, self._clock.wall_s())
         self._wake()
         send_json(responder, doc.told())
 
-    async def _found(self, batch_id: str, principal: Principal) -> BatchDoc:
-        doc = await self._book.get(batch_id[:64])
-        if doc is None or doc.owner != owner_of(principal):
-            raise NotFound("There is no such batch.", field="batch_id", value=batch_id[:64])
-        return doc
+
+def _not_found(batch_id: str) -> NotFound:
+    return NotFound("There is no such batch.", field="batch_id", value=batch_id[:64])
 
 
 def _doc(row: Row) -> BatchDoc:
@@ -229,6 +248,10 @@ def _write(doc: BatchDoc, expected: int) -> Write:
         tenant=TENANT,
         id=doc.id,
         value=msgspec.json.encode(doc),
-        indexed={"owner": doc.owner, **is_open},
+        indexed={"owner": doc.place, **is_open},
         expected=expected,
     )
+
+
+def _deletion(batch_id: str) -> Write:
+    return Write(collection=COLLECTION.name, tenant=TENANT, id=batch_id, value=None)

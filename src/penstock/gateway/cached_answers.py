@@ -2,49 +2,45 @@
 
     ask      may an answer to this be kept at all, and where?   temperature 0 or `x-prefer-cached: true`
     find     kept and fresh: said again, whole or as a stream, through the filters and the check of *this* request
+    resemble what was kept for a request that means the same, where somebody can tell (`Resembling`)
     join     somebody asks the same at this moment: wait for what that says
     fetch    else the provider is asked, and what it says is kept as it came, before any filter puts anything back
 
 Headers: ``cache-control: no-store`` (neither served nor kept) or ``no-cache`` (asked anew, and kept; RFC 9111, 5.2.1),
 ``x-penstock-cache-ttl-class: static | semi | live``, ``x-penstock-cache-tags: doc:42, doc:43``, and
 ``x-penstock-cache-version`` for whatever else the answer depends on. What is served from here says
-``x-penstock-cache: hit; age=12``.
+``x-penstock-cache: hit; age=12; key=5f1c…``: under that key the answer can be purged.
 
 Promises: whatever a fresh answer must pass (limits, budgets, rules, filters, checks), a kept one passes; it costs
-nothing; a request streamed or not is the same request, one in another dialect is another; what failed, was cut, or came
-from another back end than the one this request goes to first is never kept.
+nothing; a request streamed or not is the same request, one in another dialect is another; what failed, was cut (though
+another went on with it), or came from another back end than the one this request goes to first is never kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
 from penstock.dialects.codec import Codec
 from penstock.gateway.cached_capture import Capture, Tapped
-from penstock.gateway.headers import money_headers, request_headers
-from penstock.gateway.relay import JSON_TYPE, STREAM_TYPE
-from penstock.gateway.replay import events_of
-from penstock.gateway.structured import Accepted
+from penstock.gateway.effects import has_effects
+from penstock.gateway.saying import say
 from penstock.gateway.targets import Target
+from penstock.gateway.thoughts import Signing
 from penstock.gateway.turn import Turn
 from penstock.gateway.wording import Wording
-from penstock.kernel.chat import ChatEvent, ChatReply, ChatRequest
+from penstock.kernel.chat import ChatReply, ChatRequest
 from penstock.kernel.context import RequestContext
 from penstock.kernel.errors import Invalid
 from penstock.kernel.settings_cache import CacheSettings
 from penstock.mechanisms.answer_cache import AnswerCache, Kept, Place
 from penstock.mechanisms.singleflight import FlightBounds, SingleFlight
-from penstock.ports.providers import ProviderFailure
 
 TAGS_MOST: Final = 16
 TAG_CHARS_MOST: Final = 128
 VERSION_CHARS_MOST: Final = 128
-WITH_STATE: Final = ("previous_response_id", "conversation", "background", "container", "mcp_servers",
-                     "web_search_options")  # fmt: skip
-"""Members whose answer depends on, or changes, something outside the request."""
 
 Fetch = Callable[[Turn, tuple[Target, ...]], Awaitable[Target]]
 """Has a turn answered by one of some targets, and returns which."""
@@ -55,6 +51,7 @@ class Sought(msgspec.Struct, frozen=True, kw_only=True):
 
     place: Place
     route: str
+    ttl_class: str
     fresh_s: float
     tags: tuple[str, ...]
     looks: bool
@@ -65,6 +62,16 @@ class Fresh(msgspec.Struct, frozen=True):
     """What came of asking a provider: an answer for others too, or None."""
 
     kept: Kept | None
+
+
+class Resembling(Protocol):
+    """Finds what was kept for requests that mean the same, of the same tenant, model, system prompt and tools, and was
+    not forgotten.
+    """
+
+    async def near(self, request: ChatRequest, sought: Sought) -> Kept | None:
+        """Return an answer to what means the same as `request`, None when nothing kept does."""
+        ...
 
 
 class CachedAnswers:
@@ -78,6 +85,8 @@ class CachedAnswers:
         self._settings = settings
         self._fresh_s = {"static": settings.static_s, "semi": settings.semi_s, "live": 0.0}
         self._opted_out = frozenset(settings.opted_out)
+        self.resembling: Resembling | None = None
+        """Who can tell what means the same; None where nobody can."""
 
     async def answer(self, turn: Turn, targets: tuple[Target, ...], fetch: Fetch) -> None:
         """Answer an admitted turn: with what was kept, else through `fetch`. Raises what `fetch` raises, `Invalid`
@@ -94,6 +103,10 @@ class CachedAnswers:
         kept = await self.cache.find(sought.place)
         if kept is not None and self._served(turn, targets[0], sought, kept):
             return
+        if self.resembling is not None:
+            kept = await self.resembling.near(turn.wording.request, sought)
+            if kept is not None and self._served(turn, targets[0], sought, kept, "near"):
+                return
         shared = self.flights.join(sought.place.key.encode(), asking.start)
         try:
             fresh = await shared.next()
@@ -112,12 +125,13 @@ class CachedAnswers:
         if temperature != 0 and (header(b"x-prefer-cached") or b"").strip().lower() != b"true":
             return None
         control = (header(b"cache-control") or b"").lower()
-        fresh_s = self._fresh_s[self._class(context)]
+        ttl_class = self._class(context)
+        fresh_s = self._fresh_s[ttl_class]
         who = context.principal
         if b"no-store" in control or not fresh_s or self._opted_out & {who.org, f"{who.org}/{who.team}"}:
             return None
         request = wording.request
-        if _has_state(request):
+        if has_effects(request):
             return None
         asked_tags = _tags(header(b"x-penstock-cache-tags") or b"")
         feature = (f"feature:{context.feature}",) if context.feature else ()
@@ -129,29 +143,40 @@ class CachedAnswers:
                 versions=(wording.face.name, self._settings.version, _version(header), target.route),
             ),
             route=target.route,
+            ttl_class=ttl_class,
             fresh_s=fresh_s,
             tags=(f"model:{wording.envelope.model}", f"route:{target.route}", *feature, *asked_tags),
             looks=b"no-cache" not in control,
             output_limit=wording.envelope.output_limit,
         )
 
-    async def stale(self, turn: Turn, targets: tuple[Target, ...]) -> bool:
-        """Answer with what was kept even though its time is over, said to be so; False when there is nothing."""
-        sought = self.ask(turn.context, turn.wording, targets[0])
-        if sought is None or not sought.looks:
-            return False
-        kept = await self.cache.find(sought.place, stale=True)
-        if kept is None or not self._say(turn, targets[0], kept, "stale"):
-            return False
-        self.cache.tally(sought.place.org).stale += 1
-        return True
+    @property
+    def keeps_stale(self) -> bool:
+        """Whether answers are kept past their time."""
+        return self._settings.stale_s > 0
 
-    def _served(self, turn: Turn, target: Target, sought: Sought, kept: Kept) -> bool:
-        if not self._say(turn, target, kept, "hit"):
+    async def stale(self, turn: Turn, targets: tuple[Target, ...]) -> bool:
+        """Answer with what any of `targets` said once, even though its time is over, said to be so; False when there is
+        nothing.
+        """
+        for target in targets:
+            sought = self.ask(turn.context, turn.wording, target)
+            if sought is None or not sought.looks:
+                return False
+            kept = await self.cache.find(sought.place, stale=True)
+            if kept is not None and self._say(turn, target, sought, kept, "stale"):
+                self.cache.tally(sought.place.org).stale += 1
+                return True
+        return False
+
+    def _served(self, turn: Turn, target: Target, sought: Sought, kept: Kept, how: str = "hit") -> bool:
+        if not self._say(turn, target, sought, kept, how):
             return False
         tally = self.cache.tally(sought.place.org)
-        tally.hits += 1
-        tally.saved_nanos += kept.cost_nanos
+        of_class = tally.of_class(sought.ttl_class)
+        for each in (tally, of_class):
+            each.hits += 1
+            each.saved_nanos += kept.cost_nanos
         return True
 
     async def _fresh(self, turn: Turn, targets: tuple[Target, ...], sought: Sought, fetch: Fetch) -> Fresh:
@@ -159,22 +184,22 @@ class CachedAnswers:
         captures: list[Capture] = []
         tapped = tuple([self._tapped(target, sought, captures) for target in targets])
         before_nanos = turn.meter.spent_nanos
-        try:
-            answered = await fetch(turn, tapped)
-        except ProviderFailure:
-            if self._settings.stale_s and not turn.client.started and await self.stale(turn, targets):
-                return Fresh(None)
-            raise
+        answered = await fetch(turn, tapped)
         reply = None
-        if answered.route == sought.route and captures:
+        if answered.route == sought.route and captures and turn.resumed_by is None:
             reply = captures[-1].reply(self._codecs[answered.provider.dialect])
+        if reply is not None and answered.provider.dialect != turn.wording.face.name:
+            reply = Signing(answered.provider.dialect).reply(reply)
         if reply is None or not self._fit(reply, sought, turn):
             self.cache.tally(sought.place.org).not_kept += 1
             return Fresh(None)
         kept = self.cache.entry(
             reply, cost_nanos=turn.meter.spent_nanos - before_nanos, fresh_s=sought.fresh_s
         )
-        return Fresh(kept if await self.cache.keep(sought.place, kept, sought.tags) else None)
+        if not await self.cache.keep(sought.place, kept, sought.tags):
+            return Fresh(None)
+        self.cache.tally(sought.place.org).of_class(sought.ttl_class).kept += 1
+        return Fresh(kept)
 
     def _tapped(self, target: Target, sought: Sought, captures: list[Capture]) -> Target:
         if target.route != sought.route:
@@ -190,29 +215,15 @@ class CachedAnswers:
         calls = any(message.tool_calls for message in reply.choices)
         return set(reply.finishes) <= allowed and (self._settings.tool_calls or not calls)
 
-    def _say(self, turn: Turn, target: Target, kept: Kept, how: str) -> bool:
+    def _say(self, turn: Turn, target: Target, sought: Sought, kept: Kept, how: str) -> bool:
         """Say a kept answer as this request wants it; False when it does not pass this request's check."""
-        wording, client = turn.wording, turn.client
-        streams = wording.envelope.stream
-        reply = kept.reply
-        if not streams:
-            for each in wording.filters:
-                reply = each.reply(reply)
-            if wording.check is not None:
-                outcome = wording.check.judge(reply, 0)
-                if not isinstance(outcome, Accepted):
-                    return False
-                reply = outcome.reply
-        wording.left_out = ()
-        age = b"x-penstock-cache: %b; age=%d\r\n" % (how.encode(), self.cache.age_s(kept))
-        headers = age + request_headers(turn.context, wording, turn.meter.seat, target)
-        turn.story.first_token(target)
-        if streams or wording.replays:
-            client.begin(200, STREAM_TYPE + headers)
-            client.finish(_as_stream(wording, reply, filtered=not streams))
-        else:
-            client.send(200, JSON_TYPE + headers + money_headers(0), wording.face.codec.render_reply(reply))
-        turn.story.finished(reply.finishes[0], sum(len(message.tool_calls) for message in reply.choices))
+        mark = b"x-penstock-cache: %b; age=%d; key=%b\r\n" % (
+            how.encode(),
+            self.cache.age_s(kept),
+            sought.place.name.encode(),
+        )
+        if not say(turn, kept.reply, target, mark):
+            return False
         turn.story.cached("exact" if how == "hit" else how, kept.cost_nanos)
         return True
 
@@ -243,25 +254,6 @@ class _Asking:
 
     def close(self) -> None:
         """Do nothing: the request lets go of its call itself."""
-
-
-def _as_stream(wording: Wording, reply: ChatReply, *, filtered: bool) -> bytes:
-    """Return the answer as the whole of a stream, through the request's filters unless it went through them."""
-    renderer = wording.renderer()
-    events: list[ChatEvent] = list(events_of(reply))
-    for each in () if filtered else wording.filters:
-        events = [passed for event in events for passed in each.event(event)] + each.end()
-    return b"".join([renderer.event(event) for event in events]) + renderer.done()
-
-
-def _has_state(request: ChatRequest) -> bool:
-    """Tell whether an answer depends on more than the request: tools the vendor runs, conversations it keeps."""
-    extras = request.extras
-    if any(name in extras and bytes(extras[name]) != b"null" for name in WITH_STATE):
-        return True
-    if bytes(extras.get("store", b"")) == b"true":
-        return True
-    return any("type" in tool.extras for tool in request.tools)
 
 
 def _tags(header: bytes) -> tuple[str, ...]:

@@ -49,6 +49,7 @@ class Capture:
         self._pieces: list[bytes] = []
         self.status = reply.status
         self.streamed = reply.streamed
+        self.key: str = getattr(reply, "key", "")
 
     @property
     def rates(self) -> RateHint:

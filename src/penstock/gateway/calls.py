@@ -1,33 +1,37 @@
 """The path of one paid call beside chat: asked whole, answered whole. The rungs are those of `gateway/pipeline`.
 
-    open → route → admit → call → meter → send → settle, and one audit event
+    open → route → word → inspect → admit → call → meter → send → settle, and one audit event
 
-Promises: as the pipeline's. A call is held at its byte bound and billed by the vendor's own usage, or by that bound,
-flagged as an estimate, where the vendor tells none. Inputs of one call share no context window.
+Promises: as the pipeline's; what a tenant's rules take out of the inputs never reaches a vendor. A call is held at its
+byte bound and billed by the vendor's own usage, or by that bound, flagged as an estimate, where the vendor tells none
+(or zeroes, which mean nothing). Inputs of one call share no context window.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 
-from penstock.dialects.envelope import Envelope
 from penstock.gateway.admission import Admission
-from penstock.gateway.ask import Ask
+from penstock.gateway.ask import asked
 from penstock.gateway.client import Client
 from penstock.gateway.faces import JSON_TYPE
 from penstock.gateway.headers import id_lines, money_headers
+from penstock.gateway.inquiry import Inquiry
 from penstock.gateway.metering import Meter
-from penstock.gateway.pipeline import Inquiry
-from penstock.gateway.routing import RouteAsk, RouteTable, Target
+from penstock.gateway.oneshot import OneShot
+from penstock.gateway.route_ask import route_ask
+from penstock.gateway.routing import RouteTable, Target
 from penstock.gateway.story import Story
 from penstock.gateway.tries import Tries
+from penstock.gateway.wording import left_out_line
 from penstock.kernel.context import RequestContext
 from penstock.kernel.errors import Invalid
 from penstock.kernel.money import Usage
 from penstock.mechanisms.audit import AuditPipe
+from penstock.mechanisms.redaction.texts import Texts
 from penstock.mechanisms.resilience import Resilience
 from penstock.mechanisms.tenancy import Tenancy
 from penstock.ports.ledger import SettlesInBackground
@@ -35,10 +39,10 @@ from penstock.ports.providers import CallTimers, ChatProvider
 
 
 class Told(msgspec.Struct, frozen=True, gc=False):
-    """A whole answer in the caller's words. `input_tokens` is what the vendor bills, None where it did not say."""
+    """A whole answer in the caller's words, and what its vendor bills, None where it did not say or said 0."""
 
     body: bytes
-    input_tokens: int | None
+    usage: Usage | None
 
 
 class Kind(Protocol):
@@ -51,8 +55,22 @@ class Kind(Protocol):
         """Tell whether a provider answers calls of this kind."""
         ...
 
-    async def call(self, envelope: Envelope, target: Target, request_id: str, timers: CallTimers) -> Told:
+    def left_out(self, asked: OneShot[Any], target: Target, /) -> tuple[str, ...]:
+        """Name what a `target` that can is not told, for it cannot change the answer. Raises `Invalid` where it cannot
+        be told what can.
+        """
+        ...
+
+    async def call(self, asked: OneShot[Any], target: Target, request_id: str, timers: CallTimers) -> Told:
         """Make one attempt at a `target` that can. Raises ProviderFailure."""
+        ...
+
+
+class Screen(Protocol):
+    """Looks into the words of a request, as an `Inspection` of `gateway/pipeline` does into a chat."""
+
+    async def screen(self, context: RequestContext, content: Texts, story: Story) -> tuple[str, ...]:
+        """Return the words as they may leave, in their order. Raises PenstockError to refuse."""
         ...
 
 
@@ -69,8 +87,9 @@ class Calls:
         resilience: Resilience,
         ledger: SettlesInBackground,
         audit: AuditPipe,
+        screens: tuple[Screen, ...] = (),
     ) -> None:
-        """Serve calls of `kind`; `routes()` returns the table in force now."""
+        """Serve calls of `kind`; `routes()` returns the table in force now; `screens` look into each call, in order."""
         self._kind = kind
         self._routes = routes
         self._tenancy = tenancy
@@ -79,53 +98,72 @@ class Calls:
         self._tries = Tries(admission, resilience)
         self._ledger = ledger
         self._audit = audit
+        self._screens = screens
         self._draws = 0
 
     async def serve(self, context: RequestContext, inquiry: Inquiry, client: Client, story: Story) -> None:
         """Serve one call. Raises PenstockError; nothing has left then."""
         story.flag(self._kind.name)
-        try:
+        with story.told_to(self._audit):
             await self._serve(context, inquiry, client, story)
-        except BaseException as error:  # because whatever ends a call must be in its audit record
-            story.failed(error)
-            raise
-        finally:
-            self._audit.offer(story.event())
 
     async def _serve(self, context: RequestContext, inquiry: Inquiry, client: Client, story: Story) -> None:
         face = inquiry.face
-        envelope = story.asked(face.open(inquiry.body, inquiry.path))
-        if envelope.user:
-            context.principal = await self._tenancy.acting_for(context.principal, envelope.user)
-        targets = self._targets(envelope.model, context)
+        # Whoever declares a route of this line gives it a face that opens requests of its kind.
+        call = cast("OneShot[Any]", story.asked(face.open(inquiry.body, inquiry.path)))
+        if call.user:
+            context.principal = await self._tenancy.acting_for(context.principal, call.user)
+        targets, left_out = self._sayable(call, self._targets(call, context))
         story.routed()
-        ask = Ask(envelope, 0, 0)
+        for each in self._screens:
+            await _screened(each, context, call, story)
+        ask = asked(call, targets)
+        ask.requests = call.requests
         seat = await self._admission.admit(context, ask, targets)
         story.admitted()
         meter = Meter(self._ledger, self._admission, seat, ask)
 
-        async def call(target: Target, timers: CallTimers) -> Told:
-            return await self._kind.call(envelope, target, context.request_id, timers)
+        async def attempt(target: Target, timers: CallTimers) -> Told:
+            return await self._kind.call(call, target, context.request_id, timers)
 
         try:
-            target, told = await self._tries.first(context, meter, story, targets, call)
+            target, told = await self._tries.first(context, meter, story, targets, attempt)
             story.first_token(target)
             self._resilience.answered(target.label)
-            if told.input_tokens is None:
+            if told.usage is None:
                 meter.estimated(target, seat.input_tokens, 0, "usage_missing")
             else:
-                meter.answered(target, Usage(input_tokens=told.input_tokens))
-            headers = JSON_TYPE + id_lines(face.id_header, context.request_id) + target.headers
-            client.send(200, headers + face.limits(seat) + money_headers(meter.spent_nanos), told.body)
+                meter.answered(target, told.usage)
+            ids = id_lines(face.id_header, context.request_id) + target.headers
+            notes = left_out_line(left_out.get(target.label, ())) + money_headers(meter.spent_nanos)
+            client.send(200, JSON_TYPE + ids + face.limits(seat) + notes, told.body)
         finally:
             meter.settle()
             story.settled(meter)
             await meter.release()
 
-    def _targets(self, model: str, context: RequestContext) -> tuple[Target, ...]:
+    def _sayable(
+        self, call: OneShot[Any], targets: tuple[Target, ...]
+    ) -> tuple[tuple[Target, ...], dict[str, tuple[str, ...]]]:
+        """Return the targets that can be told what is asked, and what each is not told. Raises `Invalid`."""
+        refusals: list[Invalid] = []
+        left_out: dict[str, tuple[str, ...]] = {}
+        for target in targets:
+            try:
+                left_out[target.label] = self._kind.left_out(call, target)
+            except Invalid as refusal:
+                refusals.append(refusal)
+        if not left_out:
+            raise refusals[0]
+        return tuple([target for target in targets if target.label in left_out]), left_out
+
+    def _targets(self, call: OneShot[Any], context: RequestContext) -> tuple[Target, ...]:
         """Return who can answer, each without a window: which input is too long, its vendor says."""
         self._draws += 1
-        chosen = self._routes().find(model).choose(RouteAsk(self._draws, context.principal)).targets
+        table, model = self._routes(), call.model
+        ask = route_ask(context, call, self._draws, text=lambda: "\n".join(call.texts()))
+        choice = table.find(model).choose(ask)
+        chosen = table.narrow(choice, model, context.principal, context.feature).targets
         able = tuple([_windowless(target) for target in chosen if self._kind.can(target.provider)])
         if not able:
             raise Invalid(
@@ -136,6 +174,14 @@ class Calls:
                 remedy="Choose a model whose provider does.",
             )
         return able
+
+
+async def _screened(screen: Screen, context: RequestContext, call: OneShot[Any], story: Story) -> None:
+    """Have one look at what a call says, and say no more than may leave."""
+    content = call.content()
+    texts = await screen.screen(context, content, story)
+    if texts is not content.texts:
+        call.reword(texts)
 
 
 def _windowless(target: Target) -> Target:

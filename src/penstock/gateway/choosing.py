@@ -4,7 +4,7 @@
     tier        small or large model, where the route tells easy requests apart      `gateway/complexity`
     allowed     regions the caller may be served in, price ceiling of its tier
     first       by weight, price or speed among the targets with a weight
-    pushed back what is ill or out of quota; own fleet first while it has room
+    pushed back what is ill or near its quota; own fleet first while it has room
     behind      targets without weight, the large tier, production behind a canary, other routes
 
 Promises: the same route, ask and readings give the same choice, in any process; a lot depends on the caller, the route
@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from penstock.gateway.complexity import LARGE, SMALL, Cascade, Judge
-from penstock.gateway.load import Idle, Load
+from penstock.gateway.load import Idle, Load, Reading
 from penstock.gateway.targets import Target
 from penstock.kernel.context import Principal
 from penstock.kernel.errors import Forbidden
@@ -31,11 +31,11 @@ from penstock.kernel.money import worst_case_nanos
 
 PRODUCTION: Final = "production"
 CANARY: Final = "canary"
-QUOTA_LOW: Final = 0.02
-"""A back end with a smaller share of its vendor's quota left goes behind the others."""
 _LOTS: Final = 1 << 64
 _GOLDEN: Final = 0x9E3779B97F4A7C15
 """2⁶⁴ over the golden ratio: its multiples spread evenly (Knuth, TAOCP 3, 6.4), so a percent holds for any stretch."""
+_SILVER: Final = 0x6A09E667F3BCC908
+"""2⁶⁴ times √2 - 1: spreads alike, and independently of the golden ratio's."""
 _IDLE: Final = Idle()
 
 
@@ -200,9 +200,16 @@ def _spill(target: Target, room: int, load: Load) -> int:
     return 0 if load.reading(target.label).in_flight < room else 2
 
 
+def drawn_point(draw: int, total_weight: int) -> int:
+    """Return a number below `total_weight`; those of consecutive draws are spread evenly, so that no back end gets its
+    share in one go.
+    """
+    return (draw * _SILVER % _LOTS) * total_weight >> 64
+
+
 def _by_weight(targets: Sequence[Target], draw: int) -> list[Target]:
     """Return the target whose share the draw falls in, then the others as they were written."""
-    point = draw % sum(target.weight for target in targets)
+    point = drawn_point(draw, sum(target.weight for target in targets))
     for target in targets:
         point -= target.weight
         if point < 0:
@@ -223,19 +230,34 @@ def _quicker(drawn: list[Target], load: Load) -> list[Target]:
     return [second, first, *rest] if wait(second) < wait(first) else drawn
 
 
+def as_drawn(targets: tuple[Target, ...], load: Load) -> Choice:
+    """Return the choice of a route that looks at weights alone and drew `targets`; what is scarce goes last."""
+    if len(targets) == 1 or not load.any_scarce:
+        return Choice(targets)
+    why: list[str] = []
+    placed = _well_first(list(targets), load, why)
+    return (
+        Choice(tuple([target.because(tuple(why)) for target in placed]), tuple(why))
+        if why
+        else Choice(targets)
+    )
+
+
 def _well_first(ordered: list[Target], load: Load, why: list[str]) -> list[Target]:
-    """Return what is ill, or has next to none of its vendor's quota left, behind what is well."""
+    """Return what is ill, or near its vendor's quota, behind what is well."""
     if len(ordered) == 1:
         return ordered
-
-    def is_ill(target: Target) -> bool:
-        reading = load.reading(target.label)
-        return not reading.well or reading.quota_left < QUOTA_LOW
-
-    placed = sorted(ordered, key=is_ill)
+    readings = {target.label: load.reading(target.label) for target in ordered}
+    placed = sorted(ordered, key=lambda target: _trouble(readings[target.label]))
+    first = ordered[0].label
     if placed[0] is not ordered[0]:
-        why.append(f"{ordered[0].label} is ill or out of quota")
+        why.append(f"{first} is {'near its quota' if readings[first].well else 'ill'}")
     return placed
+
+
+def _trouble(reading: Reading) -> int:
+    """Return how far back a back end goes: a quota nearly used up still answers."""
+    return int(reading.scarce) if reading.well else 2
 
 
 def _nobody(model: str, ask: RouteAsk) -> Forbidden:

@@ -50,3 +50,37 @@ class Client(Protocol):
     async def drain(self) -> None:
         """Wait until the client has caught up; raises Cancelled if it has left."""
         ...
+
+
+class Before:
+    """What stands before a client and is, but for what it does with a reply, whatever that client is."""
+
+    __slots__ = ("_client",)
+
+    def __init__(self, client: Client) -> None:
+        """Stand before `client`."""
+        self._client = client
+
+    @property
+    def gone(self) -> bool:
+        """The client has left."""
+        return self._client.gone
+
+    @property
+    def paused(self) -> bool:
+        """The client is behind."""
+        return self._client.paused
+
+    @property
+    def started(self) -> bool:
+        """Bytes have left."""
+        return self._client.started
+
+    @property
+    def complete(self) -> bool:
+        """The reply has ended."""
+        return self._client.complete
+
+    async def drain(self) -> None:
+        """Wait until the client has caught up; raises Cancelled if it has left."""
+        await self._client.drain()

@@ -3,8 +3,9 @@
 The provider's own count where one can count. Else an estimate, at `BYTES_PER_TOKEN` and within the bounds admission has
 (`gateway/ask`), and `x-penstock-estimated: input_tokens` says so.
 
-Promises: counting costs nothing and holds nothing; the key's models and its limits of requests hold for it; a vendor
-that fails is an error, never an estimate; every count is audited, flagged ``count_tokens``.
+Promises: counting costs nothing and holds nothing; the key's models, its limits of requests and what its tenant lets
+out hold for it, so that a vendor that counts is told no more than one that answers; a vendor that fails is an error,
+never an estimate; every count is audited, flagged ``count_tokens``.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from penstock.gateway.ask import Ask, asked
 from penstock.gateway.client import Client
 from penstock.gateway.faces import GEMINI, JSON_TYPE, Face
 from penstock.gateway.headers import request_headers
-from penstock.gateway.pipeline import Inquiry
-from penstock.gateway.routing import RouteAsk, RouteTable, Target
+from penstock.gateway.inquiry import Inquiry
+from penstock.gateway.pipeline import Inspection
+from penstock.gateway.route_ask import Chooser
+from penstock.gateway.routing import RouteTable, Target
 from penstock.gateway.story import Story
 from penstock.gateway.wording import DEFAULT_LIMIT_NAME, Wording
 from penstock.kernel.chat import ChatRequest
@@ -75,36 +78,33 @@ class Counting:
         audit: AuditPipe,
         codecs: Mapping[str, Codec],
         clock: Clock,
+        inspections: tuple[Inspection, ...] = (),
     ) -> None:
-        """`routes()` returns the table in force now; `codecs` are the providers' dialects by name."""
-        self._routes = routes
+        """`routes()` returns the table in force now; `codecs` are the providers' dialects by name; `inspections` look
+        into each question, in order.
+        """
+        self._chooser = Chooser(routes)
         self._admission = admission
         self._resilience = resilience
         self._audit = audit
         self._codecs = codecs
         self._clock = clock
-        self._draws = 0
+        self._inspections = inspections
 
     async def serve(self, context: RequestContext, inquiry: Inquiry, client: Client, story: Story) -> None:
         """Serve one question. Raises PenstockError; nothing has left then."""
         story.flag(FLAG)
-        try:
+        with story.told_to(self._audit):
             await self._serve(context, inquiry, client, story)
-        except BaseException as error:  # because whatever ends a request must be in its audit record
-            story.failed(error)
-            raise
-        finally:
-            self._audit.offer(story.event())
 
     async def _serve(self, context: RequestContext, inquiry: Inquiry, client: Client, story: Story) -> None:
         envelope = story.asked(inquiry.face.open(inquiry.body, inquiry.path))
-        self._draws += 1
-        route_ask = RouteAsk(self._draws, context.principal)
-        targets = self._routes().find(envelope.model).choose(route_ask).targets
         wording = Wording(inquiry.face, envelope, self._codecs, context.request_id, self._clock)
-        targets = wording.sayable(targets)
+        targets = wording.sayable(self._chooser.choose(context, wording, envelope.model).targets)
         story.routed()
-        ask = asked(envelope, targets)
+        for each in self._inspections:
+            await each.inspect(context, wording, targets, story)
+        ask = asked(wording.envelope, targets)
         seat = await self._admission.admit_unpaid(context, ask, targets)
         story.admitted()
         try:

@@ -1,38 +1,79 @@
-"""Embeddings: `POST /v1/embeddings` in the words of OpenAI's SDK, answered by any provider that embeds.
+"""Embeddings: `POST /v1/embeddings` in OpenAI's words, ``:embedContent`` and ``:batchEmbedContents`` in Gemini's,
+answered by any provider that embeds.
 
-Promise: one vector for each input, in order, in the encoding the caller asked for; an answer with another number of
-them is a failed attempt.
+Promises: one vector for each input, in order, in the encoding the caller asked for; an answer with another number of
+them is a failed attempt; what a provider's wire cannot be told is refused by the name its caller wrote.
 """
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, Final, cast
+from urllib.parse import unquote
 
-import msgspec
+from msgspec.structs import replace
 
-from penstock.dialects import embeddings, openai
-from penstock.dialects.envelope import Envelope
+from penstock.dialects import embeddings, gemini_embeddings, openai
 from penstock.gateway.calls import Told
-from penstock.gateway.faces import Face
-from penstock.gateway.oneshot import OneShot
+from penstock.gateway.faces import GEMINI, Face
+from penstock.gateway.oneshot import OneShot, Words
 from penstock.gateway.targets import Target
-from penstock.kernel.embed import EmbedRequest
+from penstock.kernel.embed import EmbedReply, EmbedRequest
+from penstock.kernel.money import Usage
+from penstock.mechanisms.redaction.texts import Texts
 from penstock.ports.providers import CallTimers, ChatProvider, EmbedCall, Embeds, ProviderFailure
 
+_RENDER: Final = {"openai": embeddings.render_request, "gemini": gemini_embeddings.render_request}
 
-def _open(body: bytes, _path: str) -> Envelope:
-    request = embeddings.parse_request(body)
-    return OneShot(
+
+def _read(request: EmbedRequest) -> Texts:
+    texts = (*request.texts, *[piece for pieces in request.parted for piece in pieces])
+    unread = ["tokens"] if request.tokens else []
+    unread += [f"extras.{name}" for extras in (request.extras, *request.each) for name in extras]
+    return Texts((*texts, request.user) if request.user else texts, tuple(sorted(set(unread))))
+
+
+def _write(request: EmbedRequest, texts: Sequence[str]) -> EmbedRequest:
+    following = iter(texts)
+    return replace(
         request,
-        body,
-        model=request.model,
-        inputs=len(request.texts or request.tokens),
-        user=request.user,
-        texts=lambda: iter(request.texts),
+        texts=tuple([next(following) for _ in request.texts]),
+        parted=tuple([tuple([next(following) for _ in pieces]) for pieces in request.parted]),
+        user=next(following, ""),
     )
 
 
-EMBEDDINGS = Face(codec=openai.CODEC, open=_open)
+_WORDS: Final = Words(_read, _write)
+
+
+class _Embedding(OneShot[EmbedRequest]):
+    """A request for vectors. `many` is whether a reply of Gemini's lists them."""
+
+    __slots__ = ("many",)
+
+    def __init__(self, request: EmbedRequest, body: bytes, *, many: bool = True) -> None:
+        super().__init__(request, body, _WORDS, model=request.model, inputs=request.inputs, user=request.user)
+        self.many = many
+
+    def reply(self, reply: EmbedReply) -> bytes:
+        """Return `reply` in the caller's words."""
+        if self.request.dialect == "gemini":
+            return gemini_embeddings.render_reply(reply, many=self.many)
+        return embeddings.render_reply(reply, self.request.encoding)
+
+
+def _open_openai(body: bytes, _path: str) -> _Embedding:
+    return _Embedding(embeddings.parse_request(body), body)
+
+
+def _open_gemini(body: bytes, path: str) -> _Embedding:
+    model, _, verb = path.rpartition("/models/")[2].rpartition(":")
+    many = verb == "batchEmbedContents"
+    return _Embedding(gemini_embeddings.parse_request(body, unquote(model), many=many), body, many=many)
+
+
+EMBEDDINGS: Final = Face(codec=openai.CODEC, open=_open_openai)
+EMBEDDINGS_GEMINI: Final = replace(GEMINI, open=_open_gemini)
 
 
 class Embeddings:
@@ -44,15 +85,21 @@ class Embeddings:
         """Tell whether a provider embeds."""
         return hasattr(provider, "embed")
 
-    async def call(self, envelope: Envelope, target: Target, request_id: str, timers: CallTimers) -> Told:
+    def left_out(self, asked: OneShot[Any], target: Target) -> tuple[str, ...]:
+        """Name what `target` is not told. Raises `Invalid` for what it must be told and cannot."""
+        dialect = target.provider.dialect
+        return () if dialect == asked.request.dialect else _RENDER[dialect](asked.request).left_out
+
+    async def call(self, asked: OneShot[Any], target: Target, request_id: str, timers: CallTimers) -> Told:
         """Make one attempt. Raises ProviderFailure."""
-        asked = cast("OneShot[EmbedRequest]", envelope).request
-        request = msgspec.structs.replace(asked, model=target.model)
+        asked = cast("_Embedding", asked)
+        request = replace(asked.request, model=target.model)
         provider = cast("Embeds", target.provider)
         reply = await provider.embed(EmbedCall(request=request, request_id=request_id, timers=timers))
-        inputs = len(asked.texts or asked.tokens)
-        if len(reply.vectors) != inputs:
+        if len(reply.vectors) != request.inputs:
             raise ProviderFailure(
-                f"The provider sent {len(reply.vectors)} vectors for {inputs} inputs.", kind="malformed_reply"
+                f"The provider sent {len(reply.vectors)} vectors for {request.inputs} inputs.",
+                kind="malformed_reply",
             )
-        return Told(embeddings.render_reply(reply, asked.encoding), reply.input_tokens)
+        tokens = reply.input_tokens
+        return Told(asked.reply(reply), Usage(input_tokens=tokens) if tokens else None)

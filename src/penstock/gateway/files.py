@@ -104,11 +104,12 @@ class Files:
         while rows := await self._records.scan(COLLECTION.name, TENANT, after=after, limit=PAGE_MAX):
             for doc in map(_doc, rows):
                 if doc.expires_s <= now_s:
-                    await self._delete(doc)
+                    await self.drop(doc)
                     await self._blobs.expire(doc.org, now_s - DAY_S)
             after = rows[-1].id
 
-    async def _delete(self, doc: FileDoc) -> None:
+    async def drop(self, doc: FileDoc) -> None:
+        """Delete a file."""
         await self._records.transact([_write(doc.id, None, {})])
         await self._blobs.unname(doc.org, _blob(doc.id))
 
@@ -133,7 +134,7 @@ class Files:
             COLLECTION.name, TENANT, "owner", owner_of(principal), after=after, limit=limit + 1
         )
         data = [doc.told() for doc in map(_doc, rows[:limit]) if doc.expires_s > self._clock.wall_s()]
-        send(responder, JSON_TYPE, render_page(data, has_more=len(rows) > limit))
+        send_json(responder, render_page(data, has_more=len(rows) > limit))
 
     async def one(self, request: Request, responder: Responder, principal: Principal) -> None:
         """Serve a file or, below its path, its content."""
@@ -149,27 +150,27 @@ class Files:
     async def delete(self, request: Request, responder: Responder, principal: Principal) -> None:
         """Delete a file."""
         doc = await self.doc(owner_of(principal), request.path.removeprefix("/v1/files/"))
-        await self._delete(doc)
+        await self.drop(doc)
         send_json(responder, {"id": doc.id, "object": "file", "deleted": True})
 
 
-def page_of(request: Request) -> tuple[str, int]:
-    """Return the page asked for: the id it comes after, and its size. Raises Invalid."""
+def page_of(request: Request, cursor: str = "after", most: int = PAGE_MAX) -> tuple[str, int]:
+    """Return the page asked for: the id that `cursor` names, and its size, `most` at the most. Raises Invalid."""
     asked = parse_qs(request.query.decode("ascii"))
     size = asked.get("limit", ["20"])[0]
     if not size.isascii() or not size.isdigit() or int(size[:9]) < 1:
-        raise Invalid("This is no size of a page.", field="limit", value=size[:20], limit=PAGE_MAX)
-    return asked.get("after", [""])[0][:64], min(int(size[:9]), PAGE_MAX)
+        raise Invalid("This is no size of a page.", field="limit", value=size[:20], limit=most)
+    return asked.get(cursor, [""])[0][:64], min(int(size[:9]), most)
 
 
-def send(responder: Responder, content_type: bytes, body: bytes) -> None:
-    """Send a reply that is whole."""
-    responder.send(200, content_type + id_lines(b"", new_id("req_")), body)
+def send(responder: Responder, content_type: bytes, body: bytes, id_header: bytes = b"") -> None:
+    """Send a reply that is whole; its id in `id_header` (see `faces.Face`) too."""
+    responder.send(200, content_type + id_lines(id_header, new_id("req_")), body)
 
 
-def send_json(responder: Responder, told: dict[str, Any]) -> None:
-    """Send one object."""
-    send(responder, JSON_TYPE, msgspec.json.encode(told))
+def send_json(responder: Responder, told: dict[str, Any], id_header: bytes = b"") -> None:
+    """Send one object, likewise."""
+    send(responder, JSON_TYPE, msgspec.json.encode(told), id_header)
 
 
 def _blob(file_id: str) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from penstock.gateway.admission import Seat
-from penstock.gateway.routing import Target
 from penstock.kernel.context import RequestContext
 
 
@@ -24,6 +23,15 @@ class Said(Protocol):
 
     def headers(self) -> bytes:
         """Return header lines about what the provider was not told."""
+        ...
+
+
+class Reasoned(Protocol):
+    """Whoever answers (`gateway/targets.Target`)."""
+
+    @property
+    def headers(self) -> bytes:
+        """Return the header line that says why it was chosen."""
         ...
 
 
@@ -41,7 +49,7 @@ class Spoken(Protocol):
         ...
 
 
-def request_headers(context: RequestContext, said: Said, seat: Seat, target: Target) -> bytes:
+def request_headers(context: RequestContext, said: Said, seat: Seat, target: Reasoned) -> bytes:
     """Render everything known before the cost is."""
     face = said.face
     ids = id_lines(face.id_header, context.request_id)

@@ -15,8 +15,8 @@ from penstock.gateway.array_stream import ArrayClient
 from penstock.gateway.client import Client
 from penstock.gateway.faces import GEMINI, Face
 from penstock.gateway.idempotency import Idempotency
+from penstock.gateway.inquiry import Inquiry
 from penstock.gateway.line import Line
-from penstock.gateway.pipeline import Inquiry
 from penstock.gateway.story import Story
 from penstock.kernel.clock import Clock
 from penstock.kernel.context import Principal, RequestContext
@@ -87,7 +87,8 @@ class Chats:
         task = responder.task
         if task is not None:
             # A request with a key goes on to its end, so that the caller can come back for the answer it paid for.
-            responder.on_gone(lambda: self._client_left(task, drain=key is not None or self._drain_vanished))
+            drain = key is not None or self._drain_vanished
+            responder.on_gone(lambda: self._client_left(context, task, drain=drain))
         inquiry = Inquiry(face, request.path, request.body)
         client = client or responder
         try:
@@ -104,7 +105,8 @@ class Chats:
                 error = Overloaded("The server is shutting down.", code="draining", retry_after_s=1)
                 responder.send(*face.error_reply(error, context.request_id))
 
-    def _client_left(self, task: asyncio.Task[None], *, drain: bool) -> None:
+    def _client_left(self, context: RequestContext, task: asyncio.Task[None], *, drain: bool) -> None:
+        context.caller_left = True
         if drain and self.draining < DRAINS_MAX:
             self.draining += 1
             task.add_done_callback(self._drained)
@@ -116,8 +118,8 @@ class Chats:
 
 
 def _feature(request: Request) -> str:
-    """Return the caller's feature tag (`x-penstock-feature`), for attribution; 64 printable ASCII characters
-    at most.
+    """Return the caller's feature tag (`x-penstock-feature`), for attribution and the rules of features; 64 characters
+    at most, and what is not ASCII is replaced.
     """
     raw = request.header(b"x-penstock-feature")
     return "" if raw is None else raw[:64].decode("ascii", "replace")

@@ -16,9 +16,9 @@ from contextlib import suppress
 
 import msgspec
 
-from penstock.gateway.client import Client
+from penstock.gateway.client import Before, Client
+from penstock.gateway.inquiry import Inquiry
 from penstock.gateway.line import Line
-from penstock.gateway.pipeline import Inquiry
 from penstock.gateway.story import Story
 from penstock.kernel.clock import Clock
 from penstock.kernel.context import RequestContext
@@ -50,14 +50,14 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
     too_large: bool = False
 
 
-class Recorder:
+class Recorder(Before):
     """Stands between the relay and the client and remembers what was sent, up to `SAVED_BYTES_MAX` bytes."""
 
-    __slots__ = ("_client", "_parts", "_size", "headers", "status")
+    __slots__ = ("_parts", "_size", "headers", "status")
 
     def __init__(self, client: Client) -> None:
         """Record what goes to `client`."""
-        self._client = client
+        super().__init__(client)
         self._parts: list[bytes] = []
         self._size = 0
         self.status = 0
@@ -77,11 +77,6 @@ class Recorder:
     def started(self) -> bool:
         """Bytes have left, or would have."""
         return self.status != 0
-
-    @property
-    def complete(self) -> bool:
-        """The reply has ended."""
-        return self._client.complete
 
     def send(self, status: int, headers: bytes, body: bytes) -> None:
         """Record and send a whole reply."""
@@ -103,10 +98,6 @@ class Recorder:
         """Record and send the last piece."""
         self._keep(tail)
         self._client.finish(tail)
-
-    async def drain(self) -> None:
-        """Wait for the client."""
-        await self._client.drain()
 
     def saved(self, claim: Saved) -> Saved:
         """Return what to keep of the reply."""

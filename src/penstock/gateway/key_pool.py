@@ -35,11 +35,12 @@ class PooledKey:
 class _Reply:
     """An answer that tells its key when it has ended."""
 
-    __slots__ = ("_inner", "_key", "_open", "status", "streamed")
+    __slots__ = ("_inner", "_key", "_open", "key", "status", "streamed")
 
     def __init__(self, inner: ChatReplyStream, key: PooledKey) -> None:
         self._inner = inner
         self._key = key
+        self.key = key.name
         self._open = True
         self.status = inner.status
         self.streamed = inner.streamed
@@ -104,6 +105,7 @@ class KeyPool:
         return min(self.keys, key=lambda key: (key.paused_until_s > now_s, key.in_flight, key.calls))
 
     def _failed(self, key: PooledKey, failure: ProviderFailure) -> None:
+        failure.key = key.name
         key.failures += 1
         if failure.kind in _REFUSALS:
             asked_s = failure.retry_after_s if failure.retry_after_s is not None else PAUSE_S

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from penstock.gateway.client import Client
-from penstock.gateway.pipeline import Inquiry
+from penstock.gateway.inquiry import Inquiry
 from penstock.gateway.story import Story
 from penstock.kernel.context import RequestContext
 

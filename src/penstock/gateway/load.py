@@ -11,20 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
-from penstock.kernel.clock import Clock
-from penstock.ports.providers import Quota, RateHint
+from penstock.mechanisms.quotas import Quotas
+from penstock.ports.providers import ChatReplyStream, ProviderFailure
 
 SMOOTHING: Final = 0.125
 LABELS_MOST: Final = 4_096
 
 
 class Reading(NamedTuple):
-    """A back end at one moment. `first_token_ms` 0 is not measured; `quota_left` is a share, 1 when unknown."""
+    """A back end at one moment. `first_token_ms` 0 is not measured; `scarce`: its vendor's limit is nearly used up."""
 
     well: bool = True
     in_flight: int = 0
     first_token_ms: float = 0.0
-    quota_left: float = 1.0
+    scarce: bool = False
 
 
 class Load(Protocol):
@@ -34,12 +34,19 @@ class Load(Protocol):
         """Return how a back end is now."""
         ...
 
+    @property
+    def any_scarce(self) -> bool:
+        """Whether any back end may be `scarce`."""
+        ...
+
 
 UNKNOWN: Final = Reading()
 
 
 class Idle:
     """Knows nothing: every back end is idle and well."""
+
+    any_scarce = False
 
     def reading(self, _label: str, /) -> Reading:
         """Return that nothing is known."""
@@ -49,7 +56,13 @@ class Idle:
 class Deaf:
     """Hears of calls and keeps nothing."""
 
-    def began(self, _label: str, /) -> None:
+    def began(self, _label: str, _tokens: int, /) -> None:
+        """Do nothing."""
+
+    def answered(self, _label: str, _reply: ChatReplyStream, /) -> None:
+        """Do nothing."""
+
+    def refused(self, _label: str, _failure: ProviderFailure, /) -> None:
         """Do nothing."""
 
     def first_token(self, _label: str, _after_ms: float, /) -> None:
@@ -60,38 +73,53 @@ class Deaf:
 
 
 class _Kept:
-    __slots__ = ("first_token_ms", "in_flight", "quota_left", "quota_until_s")
+    __slots__ = ("first_token_ms", "in_flight")
 
     def __init__(self) -> None:
         self.in_flight = 0
         self.first_token_ms = 0.0
-        self.quota_left = 1.0
-        self.quota_until_s = 0.0
 
 
 class Loads:
-    """Load as this process sees it. `well(label)` asks the breaker."""
+    """Load as this process sees it. `well(label)` asks the breaker; `quotas` hears what vendors tell of theirs."""
 
-    def __init__(self, clock: Clock, well: Callable[[str], bool]) -> None:
+    def __init__(self, well: Callable[[str], bool], quotas: Quotas) -> None:
         """Start without any back end."""
-        self._clock = clock
         self._well = well
+        self.quotas = quotas
         self._kept: dict[str, _Kept] = {}
         self.left_out = 0
 
+    @property
+    def any_scarce(self) -> bool:
+        """Whether any back end may be near its vendor's limit."""
+        return self.quotas.any_near
+
     def reading(self, label: str, /) -> Reading:
-        """Return how a back end is now; a quota that was told is believed until the vendor refills it."""
+        """Return how a back end is now."""
         kept = self._kept.get(label)
         if kept is None:
-            return Reading(well=self._well(label))
-        left = kept.quota_left if self._clock.monotonic_s() < kept.quota_until_s else 1.0
-        return Reading(self._well(label), kept.in_flight, kept.first_token_ms, left)
+            return Reading(self._well(label), scarce=self.quotas.is_near(label))
+        return Reading(self._well(label), kept.in_flight, kept.first_token_ms, self.quotas.is_near(label))
 
-    def began(self, label: str) -> None:
-        """Note that a call begins."""
+    def began(self, label: str, tokens: int) -> None:
+        """Note that a call of so many input tokens begins."""
         kept = self._of(label)
         if kept is not None:
             kept.in_flight += 1
+        self.quotas.called(label, tokens)
+
+    def answered(self, label: str, reply: ChatReplyStream) -> None:
+        """Note what a vendor tells of its limits with an answer; not with every one, if there are many."""
+        if self.quotas.listens(label):
+            rates = getattr(reply, "rates", None)
+            if rates is not None:
+                self.quotas.told(label, rates, getattr(reply, "key", ""))
+
+    def refused(self, label: str, failure: ProviderFailure) -> None:
+        """Note what a vendor tells of its limits with a refusal."""
+        if failure.rates is not None:
+            self.quotas.told(label, failure.rates, failure.key)
 
     def first_token(self, label: str, after_ms: float) -> None:
         """Note how long the first token took, in milliseconds."""
@@ -106,19 +134,6 @@ class Loads:
         if kept is not None and kept.in_flight:
             kept.in_flight -= 1
 
-    def told(self, label: str, rates: RateHint) -> None:
-        """Note what the vendor says is left of its limits: the scarcest counts, until it is full again."""
-        kept = self._of(label)
-        if kept is None:
-            return
-        now_s = self._clock.monotonic_s()
-        scarcest, until_s = 1.0, 0.0
-        for quota in (rates.requests, rates.tokens, rates.input_tokens, rates.output_tokens):
-            left = _share(quota)
-            if left is not None and left < scarcest:
-                scarcest, until_s = left, now_s + (quota.reset_s or 0.0)
-        kept.quota_left, kept.quota_until_s = scarcest, until_s
-
     def _of(self, label: str) -> _Kept | None:
         kept = self._kept.get(label)
         if kept is None:
@@ -127,10 +142,3 @@ class Loads:
                 return None
             kept = self._kept[label] = _Kept()
         return kept
-
-
-def _share(quota: Quota) -> float | None:
-    """Return how much of a quota is left, 0 to 1; None when the vendor did not say."""
-    if not quota.limit or quota.remaining is None:
-        return None
-    return max(min(quota.remaining / quota.limit, 1.0), 0.0)

@@ -49,6 +49,7 @@ class Meter:
         "_ledger",
         "ask",
         "attempts",
+        "earlier",
         "is_estimate",
         "seat",
         "settled",
@@ -68,6 +69,9 @@ class Meter:
         self.is_estimate = False
         """Whether any of them is an estimate."""
         self.usage: Usage | None = None
+        """What the answer used, all of its parts together."""
+        self.earlier: Usage | None = None
+        """What the parts of the answer used that have left, where another goes on with it."""
         self.settled = False
 
     def answered(self, target: Target, usage: Usage, doubt: str = "") -> int:
@@ -80,7 +84,7 @@ class Meter:
             sane is not usage
         ):  # figures that cannot be are no bill: an estimate like any other, within the hold
             cost = min(cost, max(self.seat.held_nanos - self.spent_nanos, 0))
-        self.usage = sane
+        self.usage = sane if self.earlier is None else self.earlier.plus(sane)
         outcome = doubt or ("ok" if sane is usage else "usage_mended")
         self._add(target, sane, cost, outcome, estimated=outcome != "ok")
         return cost
@@ -106,10 +110,11 @@ class Meter:
         usage = Usage(
             input_tokens=min(input_tokens, seat.input_tokens),
             images=self.ask.images,
+            requests=self.ask.requests,
             output_tokens=min(output_tokens, seat.output_tokens * self.ask.n),
         )
         cost = min(cost_nanos(target.price, usage), max(seat.held_nanos - self.spent_nanos, 0))
-        self.usage = usage
+        self.usage = usage if self.earlier is None else self.earlier.plus(usage)
         self._add(target, usage, cost, outcome, estimated=True)
         return cost
 

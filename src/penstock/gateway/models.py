@@ -25,6 +25,8 @@ from penstock.kernel.ids import new_id
 from penstock.net.request import Request
 from penstock.net.responder import Responder
 
+BELOW = ("/v1/models/", "/v1beta/models/")
+"""Where a path ends in a model's name, which may hold slashes."""
 PAGE_MAX = 1_000
 ANTHROPIC_PAGE = 20
 GEMINI_PAGE = 50
@@ -122,9 +124,10 @@ def _gemini_page(models: Listed, query: bytes) -> bytes:
 
 def _size(asked: dict[str, list[str]], name: str, default: int) -> int:
     given = asked.get(name, [str(default)])[0]
-    if not given.isascii() or not given.isdigit() or not 1 <= int(given[:9]) <= PAGE_MAX:
+    size = int(given) if given.isascii() and given.isdigit() and len(given) < 10 else 0
+    if not 1 <= size <= PAGE_MAX:
         raise Invalid("This is no size of a page.", field=name, value=given[:20], limit=f"1 to {PAGE_MAX}")
-    return int(given)
+    return size
 
 
 def _place(models: Listed, name: str, field: str) -> int:

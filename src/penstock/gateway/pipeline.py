@@ -5,8 +5,10 @@
     word       what each target must hear, in its own dialect                `gateway/wording`
     inspect    what the tenant's rules say of it: rewritten, refused, checked `Inspection`s, none by default
     admit      caps, limits, money held                                      `gateway/admission`
+    shorten    what was too long, where the rules have it summarised          `gateway/summary_care`
     call       attempts within retry budget, breaker and deadline            `gateway/calling`, `mechanisms/resilience`
     relay      the answer, whole or streamed, to the caller                  `gateway/relay`
+    fall back  whatever stands in for those who failed: a model, words kept or written, later  `gateway/fallbacks`
     settle     one posting, whatever happened, then one audit event          `gateway/metering`, `gateway/story`
 
 Promises: every admitted request is settled exactly once and every request is audited exactly once; whatever happens to
@@ -16,18 +18,21 @@ the client or the vendor, one place (the `finally` below) settles; a refusal cos
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from penstock.gateway.admission import Admission
 from penstock.gateway.ask import asked
 from penstock.gateway.cached_answers import CachedAnswers
 from penstock.gateway.calling import Calling
-from penstock.gateway.choosing import Choice
 from penstock.gateway.client import Client
-from penstock.gateway.faces import Face
+from penstock.gateway.context_care import Windows
+from penstock.gateway.fallbacks import Fallbacks
+from penstock.gateway.inquiry import Inquiry
+from penstock.gateway.later import Later
 from penstock.gateway.metering import Meter
 from penstock.gateway.relay import Relay
-from penstock.gateway.route_ask import route_ask
+from penstock.gateway.resuming import resume
+from penstock.gateway.route_ask import Chooser
 from penstock.gateway.routing import RouteTable
 from penstock.gateway.story import Story
 from penstock.gateway.targets import Target
@@ -37,14 +42,7 @@ from penstock.kernel.context import RequestContext
 from penstock.mechanisms.audit import AuditPipe
 from penstock.mechanisms.tenancy import Tenancy
 from penstock.ports.ledger import SettlesInBackground
-
-
-class Inquiry(NamedTuple):
-    """A request as it came in: the dialect it is in, its path and its bytes."""
-
-    face: Face
-    path: str
-    body: bytes
+from penstock.ports.providers import ProviderFailure
 
 
 class Inspection(Protocol):
@@ -55,6 +53,20 @@ class Inspection(Protocol):
     ) -> None:
         """Look; raises PenstockError to refuse."""
         ...
+
+
+class Choices(NamedTuple):
+    """What a deployment may have on the way or not: `inspections` look into every request, in order; `answers` keeps
+    answers; `later` takes what nobody can answer now; `windows` learns how long tokens are.
+    """
+
+    inspections: tuple[Inspection, ...] = ()
+    answers: CachedAnswers | None = None
+    later: Later | None = None
+    windows: Windows | None = None
+
+
+NONE_CHOSEN: Final = Choices()
 
 
 class Pipeline:
@@ -71,13 +83,10 @@ class Pipeline:
         relay: Relay,
         audit: AuditPipe,
         wordings: Wordings,
-        inspections: tuple[Inspection, ...] = (),
-        answers: CachedAnswers | None = None,
+        chosen: Choices = NONE_CHOSEN,
     ) -> None:
-        """`routes()` returns the table in force now; `inspections` look into every request, in
-        order; `answers` keeps answers, None keeps none.
-        """
-        self._routes = routes
+        """`routes()` returns the table in force now."""
+        self._chooser = Chooser(routes)
         self._tenancy = tenancy
         self._admission = admission
         self._calling = calling
@@ -85,65 +94,59 @@ class Pipeline:
         self._relay = relay
         self._audit = audit
         self._wordings = wordings
-        self._draws = 0
-        self.inspections = inspections
-        self._answers = answers
+        self.inspections = chosen.inspections
+        self._answers = chosen.answers
+        self.windows = chosen.windows
+        self.fallbacks = Fallbacks(self._chooser, admission, chosen.answers, chosen.later)
 
     async def serve(self, context: RequestContext, inquiry: Inquiry, client: Client, story: Story) -> None:
         """Serve one chat request. Raises PenstockError if nothing has left yet; afterwards errors go in-band."""
-        try:
+        with story.told_to(self._audit):
             await self._serve(context, inquiry, client, story)
-        except BaseException as error:  # because whatever ends a request must be in its audit record
-            story.failed(error)
-            raise
-        finally:
-            self._audit.offer(story.event())
 
     async def _serve(self, context: RequestContext, inquiry: Inquiry, client: Client, story: Story) -> None:
         face = inquiry.face
         envelope = story.asked(face.open(inquiry.body, inquiry.path))
-        self._draws += 1
         wording = self._wordings.of(face, envelope, context.request_id)
+        self.fallbacks.check(context)
         if envelope.user:
             context.principal = await self._tenancy.acting_for(context.principal, envelope.user)
-        choice = self._choose(context, wording)
+        choice = self._chooser.choose(context, wording, envelope.model)
         targets = wording.sayable(choice.targets)
         story.routed()
         for each in self.inspections:
             await each.inspect(context, wording, targets, story)
         ask = asked(wording.envelope, targets)
+        ask.output_cap = wording.output_cap
         seat = await self._admission.admit(context, ask, targets)
         story.admitted()
         meter = Meter(self._ledger, self._admission, seat, ask)
         turn = Turn(context, client, wording=wording, ask=ask, meter=meter, story=story)
         turn.larger, turn.cascade = choice.larger, choice.cascade
         try:
+            if wording.shortening is not None:
+                await self._calling.begin(turn, targets)
             if self._answers is None:
                 await self._fetch(turn, targets)
             else:
                 await self._answers.answer(turn, targets, self._fetch)
+        except ProviderFailure as failure:
+            await self.fallbacks.stand_in(turn, inquiry, targets, failure, self._fetch)
         finally:
             meter.settle()
             story.settled(meter)
             await meter.release()
 
-    def _choose(self, context: RequestContext, wording: Wording) -> Choice:
-        """Return the targets of a request, and what else its route says of it."""
-        envelope, table = wording.envelope, self._routes()
-        route = table.find(envelope.model)
-        if route.rules is None:  # the usual route
-            choice = Choice(route.order(self._draws))
-        else:
-            choice = route.choose(route_ask(context, wording, self._draws))
-        if envelope.service_tier:
-            choice = choice._replace(targets=table.in_service(choice.targets, envelope.service_tier))
-        return choice
-
     async def _fetch(self, turn: Turn, targets: tuple[Target, ...]) -> Target:
         """Have a provider answer and pass the answer on; returns whose it is."""
+        if targets[0].resume:
+            resume(turn, targets, self._calling)
         target, answer = await self._calling.answer(turn, targets)
         try:
             await self._relay.answer(turn, target, answer)
         finally:
+            target = turn.resumed_by or target
             self._calling.ended(target)
+        if self.windows is not None:
+            self.windows.learn(target, turn.wording, turn.meter)
         return target

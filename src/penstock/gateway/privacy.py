@@ -14,11 +14,13 @@ from penstock.gateway.story import Story
 from penstock.gateway.wording import Wording
 from penstock.kernel.chat import ChatEvent, ChatReply
 from penstock.kernel.context import RequestContext
-from penstock.mechanisms.guards import Guards, reading_of
+from penstock.kernel.events import FLAGGED
+from penstock.mechanisms.guards import Guards, Reading, reading_of, reading_of_texts
 from penstock.mechanisms.redaction.answers import AnswerReader
 from penstock.mechanisms.redaction.policy import RedactionPolicy
-from penstock.mechanisms.redaction.redactor import Redactor
+from penstock.mechanisms.redaction.redactor import RedactedTexts, Redactor
 from penstock.mechanisms.redaction.scanner import Scanner
+from penstock.mechanisms.redaction.texts import Texts
 
 T = TypeVar("T")
 Tenant = tuple[str, str]
@@ -47,17 +49,31 @@ class PrivacyCare:
         redacted = await self._redactor.read(wording.request, policy, context.request_id)
         if redacted.request is not wording.request:
             wording.rewrite(redacted.request)
-        story.flag(*[f"pii:{entity}" for entity in sorted(redacted.found)])
-        if redacted.skipped:
-            story.flag("pii_skipped")
-        if redacted.unscanned:
-            story.flag("pii_unscanned")
+        _note(redacted, story)
         if AnswerReader.needed(policy, redacted.vault):
             wording.filters += (_Reading(AnswerReader(self._scanner, policy, redacted.vault, self.tally)),)
+
+    async def screen(self, context: RequestContext, content: Texts, story: Story) -> tuple[str, ...]:
+        """Return the words of a request that is no chat without what may not leave. Raises PolicyRefused."""
+        policy = of_tenant(self._policies, context)
+        if policy is None:
+            return content.texts
+        redacted = await self._redactor.read_texts(content, policy, context.request_id)
+        _note(redacted, story)
+        return redacted.texts
 
     async def close(self) -> None:
         """Stop scanning afterwards; what waited is counted as dropped."""
         await self._redactor.late.close()
+
+
+def _note(redacted: RedactedTexts, story: Story) -> None:
+    """Tell what was found, and what was not looked at."""
+    story.flag(*[f"pii:{entity}" for entity in sorted(redacted.found)])
+    if redacted.skipped:
+        story.flag("pii_skipped")
+    if redacted.unscanned:
+        story.flag("pii_unscanned")
 
 
 class _Reading:
@@ -93,12 +109,24 @@ class GuardCare:
     ) -> None:
         """Ask, flag what they object to. Raises PolicyRefused when one of them refuses."""
         guards = of_tenant(self._guards, context)
-        if guards is None:
-            return
-        reading = reading_of(wording.request, tenant=context.principal.org, feature=context.feature)
-        judgement = await guards.judge(reading)
-        story.flag(*[f"guard:{verdict.guard}" for verdict in judgement.verdicts])
-        judgement.enforce()
+        if guards is not None:
+            who = {"tenant": context.principal.org, "feature": context.feature}
+            await _judged(guards, reading_of(wording.request, **who), story)
+
+    async def screen(self, context: RequestContext, content: Texts, story: Story) -> tuple[str, ...]:
+        """Ask about the words of a request that is no chat, and return them. Raises PolicyRefused."""
+        guards = of_tenant(self._guards, context)
+        if guards is not None:
+            who = {"tenant": context.principal.org, "feature": context.feature}
+            await _judged(guards, reading_of_texts(content.texts, **who), story)
+        return content.texts
+
+
+async def _judged(guards: Guards, reading: Reading, story: Story) -> None:
+    judgement = await guards.judge(reading)
+    if judgement.verdicts:
+        story.flag(FLAGGED, *[f"guard:{verdict.guard}" for verdict in judgement.verdicts])
+    judgement.enforce()
 
 
 def of_tenant(rules: Mapping[Tenant, T], context: RequestContext) -> T | None:

@@ -10,8 +10,10 @@ error and without the success mark, and what was generated is billed.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from penstock.gateway.attempt import Answer, StreamedAnswer, WholeAnswer
+from penstock.gateway.cadence import Pace
 from penstock.gateway.client import Client
 from penstock.gateway.headers import money_headers, request_headers
 from penstock.gateway.metering import Meter, is_a_bill
@@ -68,23 +70,54 @@ class Relay:
             turn.client.send(200, JSON_TYPE + headers + money_headers(meter.spent_nanos), answer.body)
 
     async def _send_stream(self, turn: Turn, target: Target, answer: StreamedAnswer) -> None:
-        outcome, client, meter = "usage_missing", turn.client, turn.meter
+        resuming = turn.resuming
         try:
-            client.begin(200, STREAM_TYPE + request_headers(turn.context, turn.wording, meter.seat, target))
+            turn.client.begin(
+                200, STREAM_TYPE + request_headers(turn.context, turn.wording, turn.meter.seat, target)
+            )
+            while (failure := await self._sent(turn, target, answer)) is not None:
+                if resuming is None:
+                    raise failure
+                target, answer = await resuming.go_on(target, answer, failure)
+        except BaseException as error:  # because an answer that broke off must be told apart from a whole one
+            self._end_badly(error, turn)
+            raise
+
+    async def _sent(self, turn: Turn, target: Target, answer: StreamedAnswer) -> ProviderFailure | None:
+        """Send what there is of an answer; returns what broke it off, None when it is whole."""
+        outcome = "usage_missing"
+        try:
             await self._pump(turn, target, answer)
-            client.finish(answer.end())
+            turn.client.finish(answer.end())
             self._resilience.answered(target.label)
             await answer.rest()
-        except BaseException as error:  # because an answer that broke off must be told apart from a whole one
-            outcome = _outcome(error)
-            self._end_badly(error, turn, target)
+        except ProviderFailure as failure:
+            outcome = failure.kind
+            self._resilience.failed_later(target.label, failure)
+            return failure
+        except BaseException as error:  # because the meter must know what ended it
+            outcome = _outcome(error, turn.context)
             raise
         finally:
             answer.close()
-            self._meter_stream(meter, target, answer, outcome)
+            self._meter_stream(turn.meter, target, answer, outcome)
             turn.story.finished(answer.facts.finish, answer.facts.tool_calls)
+        return None
 
     async def _pump(self, turn: Turn, target: Target, answer: StreamedAnswer) -> None:
+        if turn.wording.cadence == "token":
+            await self._pump_from(answer.next, turn, target, answer)
+            return
+        sign = turn.wording.face.codec.sign
+        pace = Pace(answer, turn.wording.cadence, self._clock, lambda: sign(answer.facts.text_bytes))
+        try:
+            await self._pump_from(pace.next, turn, target, answer)
+        finally:
+            pace.close()
+
+    async def _pump_from(
+        self, read: Callable[[], Awaitable[bytes]], turn: Turn, target: Target, answer: StreamedAnswer
+    ) -> None:
         client, facts = turn.client, answer.facts
         clock = self._clock
         marked, marked_s = 0, clock.monotonic_s()
@@ -98,7 +131,7 @@ class Relay:
             if facts.deltas - marked >= CHECKPOINT_EVENTS or clock.monotonic_s() - marked_s >= CHECKPOINT_S:
                 marked, marked_s = facts.deltas, clock.monotonic_s()
                 self._checkpoint(turn.meter, target, answer)
-            out = await answer.next()
+            out = await read()
         if out:
             client.write(out)
 
@@ -131,10 +164,8 @@ class Relay:
         else:
             meter.broke_off(target, usage, tokens, outcome)
 
-    def _end_badly(self, error: BaseException, turn: Turn, target: Target) -> None:
+    def _end_badly(self, error: BaseException, turn: Turn) -> None:
         """Tell the caller in-band, without the success mark, that the answer is not whole."""
-        if isinstance(error, ProviderFailure):
-            self._resilience.failed_later(target.label, error)
         client = turn.client
         if client.gone or client.complete or not client.started:
             return
@@ -145,9 +176,7 @@ class Relay:
         client.finish(turn.wording.face.codec.render_error_event(told))
 
 
-def _outcome(error: BaseException) -> str:
-    if isinstance(error, ProviderFailure):
-        return error.kind
+def _outcome(error: BaseException, context: RequestContext) -> str:
     if isinstance(error, asyncio.CancelledError):
-        return "client_gone"
+        return "client_gone" if context.caller_left else "draining"
     return error.reason if isinstance(error, PenstockError) else "internal_error"

@@ -47,10 +47,11 @@ class Figures(msgspec.Struct, kw_only=True, gc=False):
 
 
 class Newcomer(msgspec.Struct, frozen=True, kw_only=True):
-    """A route's canary: the labels that are its own, and the share of traffic it has."""
+    """A route's canary: the labels that are its own, those of its `control`, and the share of traffic it has."""
 
     route: str
     labels: frozenset[str]
+    control: frozenset[str]
     percent: float
 
     def side(self, event: RequestEvent) -> Side:
@@ -65,9 +66,10 @@ def newcomers(routes: Iterable[RouteSettings]) -> dict[str, Newcomer]:
     """
     found: dict[str, Newcomer] = {}
     for route in routes:
-        labels = _labels(route.canary.targets) - _labels(route.targets)
-        if labels and 0 < route.canary.percent < 100:
-            found[route.model] = Newcomer(route=route.model, labels=labels, percent=route.canary.percent)
+        control, percent = _labels(route.targets), route.canary.percent
+        labels = _labels(route.canary.targets) - control
+        if labels and 0 < percent < 100:
+            found[route.model] = Newcomer(route=route.model, labels=labels, control=control, percent=percent)
     return found
 
 
@@ -78,11 +80,12 @@ def _labels(targets: Iterable[TargetSettings]) -> frozenset[str]:
 class Arms:
     """Both arms of one trial, as this node sees them."""
 
-    __slots__ = ("figures", "trial", "trial_id")
+    __slots__ = ("began_s", "figures", "trial", "trial_id")
 
-    def __init__(self, trial_id: str, alpha: float, tolerance: float) -> None:
-        """Begin without evidence."""
+    def __init__(self, trial_id: str, alpha: float, tolerance: float, *, began_s: float) -> None:
+        """Begin without evidence, at the wall time `began_s`."""
         self.trial_id = trial_id
+        self.began_s = began_s
         self.trial = Trial(alpha, tolerance)
         self.figures = (Figures(), Figures())
 
@@ -92,13 +95,18 @@ class Arms:
         if first.outcome in FAILURES or event.error == UNFIT:
             self.trial.failed(side)
             self.figures[side].failed += 1
-        elif first.outcome in ANSWERS:
-            self._answered(side, event, first)
+        elif first.outcome in ANSWERS or _lost_to_its_rival(event):
+            self._answered(side, event, first)  # one that was let go took at least so long
         else:
             return False
         self.figures[side].calls += 1
         self.figures[side].cost_nanos += event.cost_nanos
         return True
+
+    def answered(self, event: RequestEvent) -> bool:
+        """Tell whether a request was answered by whom it was first sent to: only then a score is that one's."""
+        called = {(call.provider, call.model) for call in event.calls}
+        return len(called) == 1 and event.calls[-1].outcome in ANSWERS
 
     def score(self, side: Side, score: float) -> None:
         """Note how good an answer was, 0 to 1."""
@@ -113,3 +121,8 @@ class Arms:
         self.trial.answered(side, first_token_ms, latency_ms)
         self.figures[side].first_token_ms += first_token_ms
         self.figures[side].latency_ms += latency_ms
+
+
+def _lost_to_its_rival(event: RequestEvent) -> bool:
+    """Tell whether the first call was late and let go because another had answered."""
+    return event.calls[0].outcome == "abandoned" and len(event.calls) > 1 and not event.error

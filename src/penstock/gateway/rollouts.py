@@ -10,15 +10,16 @@ Promises
 2. One node acts at a time, by a lease. What it decided and could not do it tries again at the next look.
 3. From evidence to action there are at most three looks: the node's own, and the judge's.
 4. Too little evidence takes nothing out and advances nothing; so does doubt (`DOUBT`) advance nothing.
-5. A newcomer that comes again after its trial ended is tried anew.
-6. Hearing an event neither blocks nor raises; memory is bounded; what was not heard is counted.
+5. One whose breaker opened, and stayed so for `PROBES` probes in a row, is taken out whatever the evidence, while
+   production's is closed: it gets no calls any more that could be any.
+6. A newcomer that comes again after its trial ended is tried anew.
+7. Hearing an event neither blocks nor raises; memory is bounded; what was not heard is counted.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Final, Protocol
@@ -32,6 +33,7 @@ from penstock.kernel.events import RequestEvent
 from penstock.kernel.ids import new_id
 from penstock.kernel.settings_rollouts import RolloutSettings
 from penstock.kernel.settings_routes import RouteSettings
+from penstock.mechanisms.breaker import Breaker
 from penstock.mechanisms.sequential import Finding, Side, finding_in, merged
 from penstock.ports.records import Collection, Records, Write
 from penstock.ports.state import State
@@ -45,12 +47,14 @@ LEASE_S: Final = 30.0
 LOOK_S: Final = 8.0
 DOUBT: Final = 10.0
 """Evidence from which a canary is not given more traffic; a good one is ever in such doubt with a chance of 1 in 10."""
-KNOWN_REQUESTS: Final = 20_000
-"""Requests whose answers may still be scored here."""
 NODES_MOST: Final = 100
 """Rows of evidence of one trial: nodes, and nodes restarted, that are listened to."""
 
 _log = logging.getLogger("penstock.rollouts")
+
+
+PROBES: Final = 2
+"""Failed probes in a row, on any node, of a canary that is out of order: five calls and these have failed by then."""
 
 
 class Switch(Protocol):
@@ -93,11 +97,12 @@ class TrialDoc(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """What one node, or all, saw of a trial: control, newcomer, evidence by metric."""
+    """What one node, or all, saw of a trial: control, newcomer, evidence by metric, failed probes of the newcomer."""
 
     control: Figures
     newcomer: Figures
     evidence: dict[str, float]
+    probes_failed: int = 0
 
 
 class Canaries:
@@ -112,24 +117,29 @@ class Canaries:
         switch: Switch,
         *,
         routes: Callable[[], Iterable[RouteSettings]],
+        breaker: Callable[[str], Breaker],
         told: Callable[[RollbackEvent], None],
     ) -> None:
-        """Judge the canaries of `routes` as they are at each look, act through `switch`, and say so to `told`."""
+        """Judge the canaries of `routes` as they are at each look, act through `switch`, and say so to `told`; look at
+        back ends' breakers by `breaker`.
+        """
         self._settings = settings
         self._records = records
         self._state = state
         self._clock = clock
         self._switch = switch
         self._routes = routes
+        self._breaker = breaker
         self._told = told
         self._node = new_id("node_")
         self._newcomers: dict[str, Newcomer] = {}
         self._arms: dict[str, Arms] = {}
-        self._sides: OrderedDict[str, tuple[Arms, Side]] = OrderedDict()
         self.heard = 0
         """Requests that were evidence."""
+        self.scored = 0
+        """Scores that were evidence."""
         self.strays = 0
-        """Scores of requests nobody here knows (any more)."""
+        """Scores that were none: of requests without a canary, or from before its trial."""
         self.rolled_back = 0
         self.advanced = 0
         self.failures = 0
@@ -148,19 +158,17 @@ class Canaries:
             side = self._newcomers[event.model].side(event)
             if arms.hear(side, event):
                 self.heard += 1
-                self._sides[event.request_id] = (arms, side)
-                if len(self._sides) > KNOWN_REQUESTS:
-                    self._sides.popitem(last=False)
 
-    def score(self, request_id: str, score: float) -> bool:
-        """Take how good an answer was, 0 to 1, once; False when its request is no evidence here (any more)."""
-        known = self._sides.pop(request_id, None)
-        if known is None:
+    def score(self, event: RequestEvent, score: float) -> None:
+        """Take how good the answer of a request was, 0 to 1; whoever tells of it does so once, to one node. A request
+        of a time before this node gathered evidence is none: it had no control beside it.
+        """
+        arms = self._arms.get(event.model)
+        if arms is None or event.at_s < arms.began_s or not arms.answered(event):
             self.strays += 1
-            return False
-        arms, side = known
-        arms.score(side, score)
-        return True
+            return
+        arms.score(self._newcomers[event.model].side(event), score)
+        self.scored += 1
 
     # ------------------------------------------------------------------------------------------------ looking
 
@@ -197,7 +205,7 @@ class Canaries:
         if arms is None or arms.trial_id != doc.id:
             arms = self._arms[newcomer.route] = self._fresh(doc)
         arms.trial.look()
-        await self._tell(arms)
+        await self._tell(arms, self._probes_failed(newcomer))
         if is_judge:
             await self._judge(newcomer, doc, version, await self.seen(doc.id))
 
@@ -216,11 +224,14 @@ class Canaries:
             await self._forget(before)
 
     def _fresh(self, doc: TrialDoc) -> Arms:
-        return Arms(doc.id, self._settings.alpha, self._settings.latency_tolerance)
+        settings = self._settings
+        return Arms(doc.id, settings.alpha, settings.latency_tolerance, began_s=self._clock.wall_s())
 
     async def _judge(self, newcomer: Newcomer, doc: TrialDoc, version: int, seen: Seen) -> None:
         calls = (seen.control.calls, seen.newcomer.calls)
         finding = finding_in(seen.evidence, self._settings.alpha)
+        if finding is None and seen.probes_failed >= PROBES:
+            finding = Finding("breaker", seen.probes_failed, PROBES)
         if finding is not None and self._settings.rollback:
             await self._roll_back(doc, version, seen, finding)
         elif newcomer.percent != doc.percent:
@@ -274,20 +285,36 @@ class Canaries:
         rows = await self._records.scan(EVIDENCE, PLATFORM, after=f"{trial_id}|", limit=NODES_MOST)
         control, newcomer = Figures(), Figures()
         evidences: list[dict[str, float]] = []
+        probes_failed = 0
         for row in rows:
             if row.id.startswith(f"{trial_id}|"):
                 told = msgspec.json.decode(row.value, type=Seen)
                 control.add(told.control)
                 newcomer.add(told.newcomer)
                 evidences.append(told.evidence)
-        return Seen(control=control, newcomer=newcomer, evidence=merged(evidences))
+                probes_failed = max(probes_failed, told.probes_failed)
+        return Seen(
+            control=control, newcomer=newcomer, evidence=merged(evidences), probes_failed=probes_failed
+        )
 
-    async def _tell(self, arms: Arms) -> None:
+    def _probes_failed(self, newcomer: Newcomer) -> int:
+        """Return how many probes in a row every back end of a newcomer failed here, 0 while its control is ill too."""
+        if all(self._breaker(label).state != "closed" for label in newcomer.control):
+            return 0
+        return min(self._breaker(label).probes_failed for label in newcomer.labels)
+
+    async def _tell(self, arms: Arms, probes_failed: int) -> None:
         control, newcomer = arms.figures
-        seen = Seen(control=control, newcomer=newcomer, evidence=arms.trial.evidence)
+        seen = Seen(
+            control=control, newcomer=newcomer, evidence=arms.trial.evidence, probes_failed=probes_failed
+        )
         row_id = f"{arms.trial_id}|{self._node}"
         value = msgspec.json.encode(seen)
         await self._records.transact([Write(collection=EVIDENCE, tenant=PLATFORM, id=row_id, value=value)])
+
+    async def trial(self, route: str) -> TrialDoc | None:
+        """Return the latest trial that a route's canary had, under way or ended."""
+        return (await self._trial(route))[0]
 
     async def _trial(self, route: str) -> tuple[TrialDoc | None, int]:
         row = await self._records.get(TRIALS, PLATFORM, _id(route))
@@ -333,7 +360,7 @@ def explained(finding: Finding, seen: Seen) -> str:
 
 def _figure(metric: str, figures: Figures) -> str:
     answered = max(figures.calls - figures.failed, 1)
-    if metric == "errors":
+    if metric in {"errors", "breaker"}:
         return f"{figures.failed} of {figures.calls} failed"
     if metric == "quality":
         return f"{figures.score_sum / max(figures.scores, 1):.3f} of {figures.scores} scores"

@@ -47,15 +47,19 @@ class RouteBuilder:
         """Return a route's targets and its rules, None when weights are all it looks at; adds what is wrong."""
         arm = PRODUCTION if settings.canary.targets else ""
         where = f"routes[{settings.model}]"
-        targets = self._group(f"{where}.targets", settings.targets, arm, mistakes)
+        targets = self._group(f"{where}.targets", settings.targets, arm, mistakes, of=settings)
         if self._is_plain(settings):
             return targets, None
-        canary = self._group(f"{where}.canary.targets", settings.canary.targets, CANARY, mistakes)
+        canary = self._group(
+            f"{where}.canary.targets", settings.canary.targets, CANARY, mistakes, of=settings
+        )
         if settings.canary.targets and not sum(each.weight for each in settings.canary.targets):
             mistakes.append(f"{where}.canary.targets: expected at least one with a weight")
         if settings.canary.percent and not settings.canary.targets:
             mistakes.append(f"{where}.canary.targets: missing, though canary.percent is not 0")
-        small = self._group(f"{where}.complexity.small", settings.complexity.small, arm, mistakes)
+        small = self._group(
+            f"{where}.complexity.small", settings.complexity.small, arm, mistakes, of=settings
+        )
         mistakes.extend(_of_complexity(where, settings.complexity))
         mistakes.extend(self._unknown_regions(f"{where}.regions", settings.regions))
         rules = Rules(
@@ -75,16 +79,24 @@ class RouteBuilder:
 
     def _is_plain(self, settings: RouteSettings) -> bool:
         """Whether nothing but weights decides; where providers have regions, callers may ask for one."""
-        bare = RouteSettings(model=settings.model, targets=settings.targets)
+        bare = RouteSettings(
+            model=settings.model, targets=settings.targets, hedge=settings.hedge, resume=settings.resume
+        )
         return settings == bare and not self._regions and not self._residency
 
     def _group(
-        self, where: str, settings: Sequence[TargetSettings], arm: str, mistakes: list[str]
+        self,
+        where: str,
+        settings: Sequence[TargetSettings],
+        arm: str,
+        mistakes: list[str],
+        *,
+        of: RouteSettings | None = None,
     ) -> tuple[Target, ...]:
         found: list[Target] = []
         for each in settings:
             try:
-                found.append(self._target(where, each, arm))
+                found.append(self._target(where, each, arm, of=of))
             except PenstockError as error:
                 mistakes.append(_told(where, error))
         for label, times in Counter(target.label for target in found).items():
@@ -92,7 +104,7 @@ class RouteBuilder:
                 mistakes.append(f"{where}: {label} is there {times} times")
         return tuple(found)
 
-    def _target(self, where: str, settings: TargetSettings, arm: str) -> Target:
+    def _target(self, where: str, settings: TargetSettings, arm: str, *, of: RouteSettings | None) -> Target:
         endpoint = self._endpoints.get(settings.provider)
         if endpoint is None:
             raise Invalid(
@@ -114,6 +126,8 @@ class RouteBuilder:
             headers=route_header(f"{label}#{arm}" if arm else label),
             arm=arm,
             region=endpoint.region,
+            hedge=of is not None and of.hedge,
+            resume=of is not None and of.resume,
         )
 
     def _behind(self, settings: RouteSettings, where: str, mistakes: list[str]) -> Iterator[Target]:
@@ -132,7 +146,7 @@ class RouteBuilder:
             done.add(name)
             route = self._named.get(name)
             if route is not None:
-                yield from self._group(f"{where}.fallbacks", route.targets, "", [])
+                yield from self._group(f"{where}.fallbacks", route.targets, "", [], of=route)
                 waiting.extend((each, (*way, name)) for each in reversed(route.fallbacks))
             elif (target := self._named_target(name, where, mistakes)) is not None:
                 yield target

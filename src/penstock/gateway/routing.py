@@ -13,11 +13,14 @@ from typing import Final
 
 import msgspec
 
-from penstock.gateway.choosing import Choice, RouteAsk, Rules, choose
+from penstock.gateway.choosing import Choice, RouteAsk, Rules, as_drawn, choose, drawn_point
+from penstock.gateway.features import Features, Known, Means, mistakes_of
 from penstock.gateway.load import Idle, Load
 from penstock.gateway.route_rules import RouteBuilder
 from penstock.gateway.targets import Endpoint, Target
+from penstock.kernel.context import Principal
 from penstock.kernel.errors import Invalid, NotFound
+from penstock.kernel.settings_features import FeatureSettings
 from penstock.kernel.settings_routes import ResidencySettings, RouteSettings, TargetSettings
 from penstock.mechanisms.prices import STANDARD_SERVICES, PriceBook
 
@@ -42,17 +45,21 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
         """Return the targets in the order to try; `draw` is any non-negative integer (a request's own number)."""
         if len(self.targets) == 1:
             return self.targets
-        point = draw % self.total_weight
+        point = drawn_point(draw, self.total_weight)
         for index, target in enumerate(self.targets):
             point -= target.weight
             if point < 0:
                 return self.orders[index]
         return self.targets
 
+    def draw(self, draw: int) -> Choice:
+        """Return the targets to try by weight alone, those near their quota last: all there is to say without rules."""
+        return as_drawn(self.order(draw), self.load)
+
     def choose(self, ask: RouteAsk) -> Choice:
         """Return the targets to try and why, by every rule of the route. Raises Forbidden when nobody may answer."""
         if self.rules is None:
-            return Choice(self.order(ask.draw))
+            return self.draw(ask.draw)
         return choose(self.model, self.targets, self.rules, ask, self.load)
 
 
@@ -67,9 +74,13 @@ class RouteTable:
         day: int,
         *,
         residency: Sequence[ResidencySettings] = (),
+        features: Sequence[FeatureSettings] = (),
+        means: Means | None = None,
         load: Load | None = None,
     ) -> None:
-        """Build the table for the UTC `day` (days since 1970); raises Invalid listing every mistake."""
+        """Build the table for the UTC `day` (days since 1970); raises Invalid listing every mistake. Rules of
+        `features` are checked against `means`; None takes them as they are.
+        """
         self._prices = prices
         self._at = datetime.fromtimestamp(day * DAY_S, UTC).date()
         self._builder = RouteBuilder(endpoints, routes, prices, self._at, residency)
@@ -77,19 +88,25 @@ class RouteTable:
         self.day = day
         self.unpriced: dict[str, str] = {}
         self._routes: dict[str, Route] = {}
-        mistakes = list(self._builder.mistakes)
+        found = list(self._builder.mistakes)
         for settings in routes:
-            self._add(settings, mistakes)
-        if mistakes:
-            raise Invalid(
-                "The routes cannot be used: " + "; ".join(mistakes),
-                code="invalid_routes",
-                field="routes",
-                value=len(mistakes),
-            )
+            self._add(settings, found)
         for name, endpoint in endpoints.items():
             for model in endpoint.models:
                 self._offer(name, model)
+        if features and means is not None:
+            served = {route.model: route.targets for route in self._routes.values()}
+            whole = all(endpoint.models for endpoint in endpoints.values())
+            found.extend(mistakes_of(features, Known(served, whole), means))
+        if found:
+            raise Invalid(
+                "The routes cannot be used: " + "; ".join(found),
+                code="invalid_routes",
+                field="routes",
+                value=len(found),
+            )
+        self.features = Features(features) if features else None
+        """The rules of features, None when there are none."""
 
     def find(self, model: str) -> Route:
         """Return the route of a public model name, or raise NotFound that names what is served."""
@@ -112,6 +129,15 @@ class RouteTable:
             value=model,
             remedy=f"Models served: {known}." if known else "No model is configured yet.",
         )
+
+    def narrow(self, choice: Choice, model: str, principal: Principal, feature: str) -> Choice:
+        """Return a choice without the back ends that a caller's feature may not use. Raises PolicyRefused when none is
+        left.
+        """
+        if self.features is None:
+            return choice
+        rules = self.features.of(principal, feature)
+        return choice if rules is None else rules.narrow(choice, model)
 
     def in_service(self, targets: tuple[Target, ...], service: str) -> tuple[Target, ...]:
         """Return `targets` at the price of a vendor's class of service ("flex", "priority", …), or raise Invalid."""

@@ -6,6 +6,7 @@ Promise: the story has an end whatever ended the request; it holds figures and n
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 from penstock.dialects.envelope import Envelope
 from penstock.gateway.metering import Meter
@@ -13,7 +14,8 @@ from penstock.gateway.routing import Target
 from penstock.kernel.clock import Clock
 from penstock.kernel.context import RequestContext
 from penstock.kernel.errors import PenstockError
-from penstock.kernel.events import Call, RequestEvent
+from penstock.kernel.events import FLAGGED, Call, RequestEvent
+from penstock.mechanisms.audit import AuditPipe
 from penstock.mechanisms.prompt_marks import saved_nanos
 from penstock.ports.providers import ProviderFailure
 
@@ -21,14 +23,24 @@ NS_PER_MS = 1_000_000
 MS_PER_S = 1_000.0
 
 
+class Witness(Protocol):
+    """Sees what passes between caller and line; see `gateway/contents`."""
+
+    is_flagged: bool
+
+    def hashes(self) -> tuple[str, str]:
+        """Return the hashes of prompt and answer; once, at the end."""
+        ...
+
+
 class Story:
     """One request's facts. Marks are taken in seconds of the monotonic clock, and told as milliseconds since the first
     byte.
     """
 
-    __slots__ = ("_admitted_s", "_began", "_cache", "_clock", "_context", "_ended_s", "_envelope", "_error", "_face",
+    __slots__ = ("_admitted_s", "_cache", "_clock", "_context", "_ended", "_envelope", "_error", "_face",
                  "_finish", "_first_s", "_flags", "_meter", "_routed_s", "_status", "_target",
-                 "_tool_calls")  # fmt: skip
+                 "_tool_calls", "_under_way", "witness")  # fmt: skip
 
     def __init__(self, context: RequestContext, clock: Clock, face: str = "openai") -> None:
         """Begin with who asks, and in whose dialect (`face`)."""
@@ -39,14 +51,20 @@ class Story:
         self._target: Target | None = None
         self._meter: Meter | None = None
         self._routed_s = self._admitted_s = self._first_s = 0.0
-        self._began: list[tuple[Target, float]] = []
-        self._ended_s: list[float] = []
+        self._under_way: list[tuple[Target, float]] = []
+        self._ended: list[tuple[Target, float, float]] = []
         self._finish = ""
         self._tool_calls = 0
         self._status = 200
         self._error = ""
         self._flags: tuple[str, ...] = ()
         self._cache = ("", 0)
+        self.witness: Witness | None = None
+        """Who saw the contents; None where nobody looks."""
+
+    def told_to(self, audit: AuditPipe) -> Telling:
+        """Return what tells this story to `audit` at the end of a ``with``, whatever ends it."""
+        return Telling(self, audit)
 
     def asked(self, envelope: Envelope) -> Envelope:
         """Note what was asked; returns it."""
@@ -64,27 +82,43 @@ class Story:
     def flag(self, *flags: str) -> None:
         """Note what somebody who looked into the request wants known of it."""
         self._flags += flags
+        if self.witness is not None and FLAGGED in flags:
+            self.witness.is_flagged = True
 
     def cached(self, how: str, saved_nanos: int) -> None:
         """Note that the answer was a kept one ("exact", "stale"), and what it had cost when it was fresh."""
         self._cache = (how, saved_nanos)
 
     def calling(self, target: Target) -> None:
-        """Note that a call to a back end begins."""
-        self._began.append((target, self._clock.monotonic_s()))
+        """Note that a call to a back end begins; no two under way are of one and the same `target`."""
+        self._under_way.append((target, self._clock.monotonic_s()))
 
     def waited_ms(self) -> float:
         """Return the milliseconds since the call under way began."""
-        return (self._clock.monotonic_s() - self._began[-1][1]) * MS_PER_S
+        return (self._clock.monotonic_s() - self._under_way[-1][1]) * MS_PER_S
 
-    def called(self) -> None:
-        """Note that the call under way has ended without an answer, and another may follow."""
-        self._ended_s.append(self._clock.monotonic_s())
+    def called(self, target: Target) -> None:
+        """Note that a call under way has ended without an answer that is used; it is the meter's latest attempt."""
+        for index, (each, began_s) in enumerate(self._under_way):
+            if each is target:
+                del self._under_way[index]
+                self._ended.append((target, began_s, self._clock.monotonic_s()))
+                return
+
+    def stopped(self) -> None:
+        """Note that no call is under way any more, whatever became of the last."""
+        for target, _ in tuple(self._under_way):
+            self.called(target)
 
     @property
     def attempts(self) -> int:
         """Return how many calls to vendors were made."""
         return len(self._meter.attempts) if self._meter is not None else 0
+
+    @property
+    def spent_nanos(self) -> int:
+        """Return what those cost, in nano-dollars."""
+        return self._meter.spent_nanos if self._meter is not None else 0
 
     def first_token(self, target: Target) -> None:
         """Note that the answer begins, and whose it is."""
@@ -96,10 +130,14 @@ class Story:
         self._finish = finish
         self._tool_calls = tool_calls
 
+    def accepted(self) -> None:
+        """Note that the caller was promised an answer for later."""
+        self._status = 202
+
     def settled(self, meter: Meter) -> None:
         """Note what it cost; the last call has ended."""
         self._meter = meter
-        self._ended_s.append(self._clock.monotonic_s())
+        self.stopped()
 
     def failed(self, error: BaseException) -> None:
         """Note what went wrong."""
@@ -108,12 +146,13 @@ class Story:
         elif isinstance(error, PenstockError):
             self._status, self._error = error.status, error.reason
         elif isinstance(error, asyncio.CancelledError):
-            self._status, self._error = 499, "client_gone"
+            left = self._context.caller_left
+            self._status, self._error = (499, "client_gone") if left else (503, "draining")
         else:
             self._status, self._error = 500, "internal_error"
 
     def _calls(self, meter: Meter, from_ms: float) -> tuple[Call, ...]:
-        """Tell of each call: when it was, and what the meter says became of it."""
+        """Tell of each call, as they began: when it was, and what the meter says became of it."""
         return tuple(
             [
                 Call(
@@ -126,14 +165,15 @@ class Story:
                     attempt.input_tokens,
                     attempt.output_tokens,
                 )
-                for (target, began_s), ended_s, attempt in zip(
-                    self._began, self._ended_s, meter.attempts, strict=False
+                for (target, began_s, ended_s), attempt in sorted(
+                    zip(self._ended, meter.attempts, strict=False), key=lambda told: told[0][1]
                 )
             ]
         )
 
     def event(self) -> RequestEvent:
-        """Tell the story."""
+        """Tell the story; once."""
+        prompt_hash, answer_hash = ("", "") if self.witness is None else self.witness.hashes()
         context, envelope, meter, target = self._context, self._envelope, self._meter, self._target
         principal = context.principal
         usage = meter.usage if meter is not None else None
@@ -167,6 +207,8 @@ class Story:
             estimated=meter.is_estimate if meter else False,
             attempts=self.attempts,
             tools_called=self._tool_calls,
+            prompt_hash=prompt_hash,
+            answer_hash=answer_hash,
             flags=self._flags,
             cache=self._cache[0],
             saved_nanos=self._cache[1] + (saved_nanos(target.price, usage) if usage and target else 0),
@@ -179,3 +221,23 @@ class Story:
             first_token_ms=self._first_s * MS_PER_S - from_ms if self._first_s else 0.0,
             latency_ms=self._clock.monotonic_s() * MS_PER_S - from_ms,
         )
+
+
+class Telling:
+    """Tells a story once it has ended."""
+
+    __slots__ = ("_audit", "_story")
+
+    def __init__(self, story: Story, audit: AuditPipe) -> None:
+        """Tell `story` to `audit`."""
+        self._story = story
+        self._audit = audit
+
+    def __enter__(self) -> None:
+        """Wait for the end."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Tell it."""
+        if error is not None:
+            self._story.failed(error)
+        self._audit.offer(self._story.event())

@@ -61,12 +61,10 @@ class StructuredCare:
         if chosen == "raw":
             wording.filters += (_Mending(wanted, self.tally, _field(context)),)
             return
-        request = wording.request
         if streams:
-            request = msgspec.structs.replace(request, stream=False)
-            wording.rewrite(request)
+            wording.rewrite(msgspec.structs.replace(wording.request, stream=False))
             wording.replays = True
-        wording.check = _Checking(wanted, request, self.tally)
+        wording.check = _Checking(wanted, wording, self.tally)
 
 
 def _field(context: RequestContext) -> str | None:
@@ -85,15 +83,19 @@ def _field(context: RequestContext) -> str | None:
 class _Checking:
     """An `AnswerCheck` of one request."""
 
-    __slots__ = ("_request", "_tally", "_wanted")
+    __slots__ = ("_request", "_tally", "_wanted", "_wording")
 
-    def __init__(self, wanted: Wanted, request: ChatRequest, tally: Tally) -> None:
+    def __init__(self, wanted: Wanted, wording: Wording, tally: Tally) -> None:
         self._wanted = wanted
-        self._request = request
+        self._wording = wording
+        self._request: ChatRequest | None = None
+        """What was answered first: a re-ask is this and its own words, so that it does not grow."""
         self._tally = tally
 
     def judge(self, reply: ChatReply, reasks: int) -> Outcome:
         """Judge the answer that came after so many re-asks."""
+        if self._request is None or not reasks:
+            self._request = self._wording.request
         outcome = judge(self._wanted, self._request, reply, reasks=reasks)
         self._tally.count(outcome, reasks)
         return outcome

@@ -39,6 +39,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     arm: str = ""
     """"production" or "canary" of a route that has a canary, else ""."""
     region: str = ""
+    hedge: bool = False
+    """Whether a call to it may get a rival when it is late."""
+    resume: bool = False
+    """Whether another may go on with an answer of it that breaks off."""
 
     @property
     def route(self) -> str:
@@ -49,6 +53,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         """Return this target with reply headers that tell `why` it was chosen."""
         told = "; ".join((self.route, *why))
         return msgspec.structs.replace(self, headers=route_header(told))
+
+    def rival(self) -> Target:
+        """Return this target as the second of two that are asked at one time."""
+        return msgspec.structs.replace(self, headers=self.headers.removesuffix(b"\r\n") + b"; hedged\r\n")
 
     def within(self, left_s: float) -> CallTimers:
         """Return the timers of a call that must end in `left_s` seconds, rounded up to a whole one."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from penstock.gateway.ask import Ask
+from penstock.gateway.attempt import StreamedAnswer
 from penstock.gateway.client import Client
 from penstock.gateway.complexity import Cascade
 from penstock.gateway.metering import Meter
@@ -10,14 +13,29 @@ from penstock.gateway.story import Story
 from penstock.gateway.targets import Target
 from penstock.gateway.wording import Wording
 from penstock.kernel.context import RequestContext
+from penstock.ports.providers import ProviderFailure
+
+
+class Resumption(Protocol):
+    """What may be done when a streamed answer breaks off; see `gateway/resuming`."""
+
+    targets: tuple[Target, ...]
+
+    async def go_on(
+        self, target: Target, answer: StreamedAnswer, failure: ProviderFailure, /
+    ) -> tuple[Target, StreamedAnswer]:
+        """Return who goes on, and its answer that has begun. Raises `failure` when nobody can."""
+        ...
 
 
 class Turn:
     """An admitted request. `meter` holds its seat; `story` is told what happens to it. A route that asks a small model
-    first has `cascade`, which judges its answer, and `larger`, whom to ask then.
+    first has `cascade`, which judges its answer, and `larger`, whom to ask then. One whose answer may be gone on with
+    has `resuming`, and `resumed_by` once it was.
     """
 
-    __slots__ = ("ask", "cascade", "client", "context", "larger", "meter", "story", "wording")
+    __slots__ = ("ask", "cascade", "client", "context", "larger", "meter", "resumed_by", "resuming", "story",
+                 "wording")  # fmt: skip
 
     def __init__(
         self,
@@ -38,3 +56,5 @@ class Turn:
         self.story = story
         self.cascade: Cascade | None = None
         self.larger: tuple[Target, ...] = ()
+        self.resuming: Resumption | None = None
+        self.resumed_by: Target | None = None

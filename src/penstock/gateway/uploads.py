@@ -35,6 +35,8 @@ class _Reader:
 
     def on_part_begin(self) -> None:
         self.parts += 1
+        if self.parts > PARTS_MAX:  # at once: each of a million parts would be several calls
+            raise Invalid("The form has too many parts.", field="body", value=self.parts, limit=PARTS_MAX)
         self._name, self._value, self._headers, self._data = b"", b"", {}, []
 
     def on_header_field(self, data: bytes, start: int, end: int) -> None:
@@ -81,8 +83,6 @@ def read_upload(content_type: bytes, body: bytes) -> Upload:
         parser.finalize()
     except FormParserError as error:
         raise Invalid(f"The form cannot be read: {error}.", field="body") from None
-    if reader.parts > PARTS_MAX:
-        raise Invalid("The form has too many parts.", field="body", value=reader.parts, limit=PARTS_MAX)
     if reader.upload.content is None:
         raise Invalid("The form has no file.", field="file", remedy="Send the file in a part named `file`.")
     return reader.upload

@@ -1,7 +1,7 @@
 """One request in the words of each provider it may go to, and each provider's answer in the words of the caller.
 
     same dialect at both ends, nothing to look into    bytes pass; only the model, the limit and usage are put in
-    otherwise                                          through `kernel.chat`, both ways
+    otherwise                                          through `kernel.chat`, both ways (thoughts: `gateway/thoughts`)
 
 Promises: what a provider cannot be told is never dropped in silence: a target that cannot be told everything is not
 tried while another can, and when none can the caller is refused with the field's name; what cannot change an answer is
@@ -10,17 +10,25 @@ left out and named in `x-penstock-left-out`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from penstock.dialects.border import word_of
 from penstock.dialects.codec import Codec, EventParser, EventRenderer, StreamHead
 from penstock.dialects.envelope import Envelope, Opened, redirected
+from penstock.gateway.cadence import Holding
 from penstock.gateway.faces import Face
+from penstock.gateway.metering import Meter
 from penstock.gateway.routing import Target
+from penstock.gateway.story import Story
 from penstock.gateway.structured import Failed, Outcome, ReAsk
+from penstock.gateway.thoughts import MARK, Signing, returned
 from penstock.kernel.chat import ChatEvent, ChatReply, ChatRequest
 from penstock.kernel.clock import Clock
+from penstock.kernel.context import RequestContext
 from penstock.kernel.errors import Invalid, Upstream
+from penstock.kernel.settings_output import Cadence
 
 LEFT_OUT_CHARS_MAX = 512
 DEFAULT_LIMIT_NAME = "max_completion_tokens"
@@ -54,6 +62,18 @@ class AnswerCheck(Protocol):
         ...
 
 
+class Shortening(Protocol):
+    """Makes one conversation fit its model's window. Calls to vendors it needs are on the request's own meter."""
+
+    async def begin(self, context: RequestContext, meter: Meter, story: Story, /) -> ChatRequest | None:
+        """Return what is said now that money is held; None: what was said when it was. Raises `Invalid`."""
+        ...
+
+    async def shorter(self, context: RequestContext, meter: Meter, story: Story, /) -> ChatRequest | None:
+        """Return what is said now that the vendor found the conversation too long; None: its refusal stands."""
+        ...
+
+
 class Passage:
     """How one answer of one provider gets through to the caller. `whole` and `stream` are None where bytes pass."""
 
@@ -71,36 +91,53 @@ class Passage:
 class StreamPassage:
     """A stream, event by event, from one dialect into another."""
 
-    __slots__ = ("_filters", "_parser", "_renderer")
+    __slots__ = ("_filters", "_holding", "_parser", "renderer")
 
-    def __init__(self, parser: EventParser, renderer: EventRenderer, filters: Sequence[AnswerFilter]) -> None:
-        """Read with `parser`, pass through `filters` in order, write with `renderer`."""
+    def __init__(
+        self,
+        parser: EventParser,
+        renderer: EventRenderer,
+        filters: Sequence[AnswerFilter],
+        holding: Holding | None = None,
+    ) -> None:
+        """Read with `parser`, hold back by `holding`, pass through `filters` in order, write with `renderer`."""
         self._parser = parser
-        self._renderer = renderer
+        self.renderer = renderer
         self._filters = filters
+        self._holding = holding
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether anything is held back until it is released."""
+        return bool(self._holding)
 
     def feed(self, block: bytes) -> bytes:
         """Return what one event of the provider is to the caller; maybe b"". Raises `Upstream`."""
-        return self._written(self._parser.feed(block), self._filters)
+        events = self._parser.feed(block)
+        return self._written(events if self._holding is None else self._holding.add(events), self._filters)
+
+    def release(self) -> bytes:
+        """Return what is held back until now."""
+        return b"" if self._holding is None else self._written(self._holding.release(), self._filters)
 
     def end(self) -> bytes:
-        """Return what ends a good answer: what filters held back, and the success mark."""
-        out = b""
+        """Return what ends a good answer: what was held back, and the success mark."""
+        out = self.release()
         for place, each in enumerate(self._filters):
             out += self._written(each.end(), self._filters[place + 1 :])
-        return out + self._renderer.done()
+        return out + self.renderer.done()
 
     def _written(self, events: list[ChatEvent], filters: Sequence[AnswerFilter]) -> bytes:
         for each in filters:
             events = [passed for event in events for passed in each.event(event)]
-        return b"".join([self._renderer.event(event) for event in events])
+        return b"".join([self.renderer.event(event) for event in events])
 
 
 class Wording:
     """What one request says, to whom, and how its answers come back."""
 
-    __slots__ = ("_clock", "_codecs", "_request", "_request_id", "check", "envelope", "face", "filters",
-                 "left_out", "notes", "replays")  # fmt: skip
+    __slots__ = ("_clock", "_codecs", "_request", "_request_id", "begun", "cadence", "check", "envelope", "face",
+                 "filters", "left_out", "notes", "output_cap", "replays", "shortening")  # fmt: skip
 
     def __init__(
         self, face: Face, envelope: Envelope, codecs: Mapping[str, Codec], request_id: str, clock: Clock
@@ -110,8 +147,16 @@ class Wording:
         self.envelope = envelope
         self.filters: tuple[AnswerFilter, ...] = ()
         """What looks into the answer; any of them takes it off the raw path."""
+        self.cadence: Cadence = "token"
+        """In which pieces a stream is passed on; any but "token" takes it off the raw path."""
+        self.output_cap = 0
+        """Answer tokens that the operator's rules allow; 0: no limit of theirs."""
         self.check: AnswerCheck | None = None
         """Judges a whole answer before it leaves."""
+        self.shortening: Shortening | None = None
+        """What is done about a conversation that may be too long."""
+        self.begun: EventRenderer | None = None
+        """What wrote the part of the answer that has left, when another goes on with it."""
         self.replays = False
         """Whether a whole answer goes to its caller as a stream."""
         self.notes = b""
@@ -156,52 +201,62 @@ class Wording:
     def body(self, target: Target, output_tokens: int) -> bytes:
         """Return the request as `target` must hear it. Raises `Invalid` when it cannot."""
         dialect = target.provider.dialect
-        if dialect == self.face.name:
+        if dialect == self.face.name and MARK not in self.envelope.body:
             self.left_out = ()
             return self.envelope.redirected(target.model, output_tokens, target.limit_name)
-        request = redirected(self.request, target.model, output_tokens)
+        request, left = returned(redirected(self.request, target.model, output_tokens), dialect)
         rendered = self._codecs[dialect].render_request(request, target.limit_name)
-        self.left_out = rendered.left_out
+        thoughts = (f"{word_of(self.face.name, 'messages')}.reasoning",) if left else ()
+        self.left_out = tuple(dict.fromkeys((*rendered.left_out, *thoughts)))
         return rendered.body
 
     def passage(self, target: Target) -> Passage:
         """Return how an answer of `target` gets to the caller."""
         codec = self._codecs[target.provider.dialect]
-        if codec is self.face.codec and not self.filters:
+        if codec is self.face.codec and not self.filters and self.cadence == "token":
             return Passage(codec)
-        return Passage(
-            codec, self._whole(codec), StreamPassage(codec.parser(), self.renderer(), self.filters)
-        )
+        filters = self.filters if codec is self.face.codec else (Signing(codec.name), *self.filters)
+        holding = None if self.cadence == "token" else Holding(self.cadence)
+        stream = StreamPassage(codec.parser(), self.renderer(), filters, holding)
+        return Passage(codec, self._whole(codec, filters), stream)
+
+    def now_s(self) -> int:
+        """Return the wall time in whole seconds, as answers tell when they were made."""
+        return int(self._clock.wall_s())
 
     def renderer(self) -> EventRenderer:
-        """Return what writes an answer as a stream in the caller's dialect."""
+        """Return what writes an answer as a stream in the caller's dialect, or goes on writing one that has begun."""
+        if self.begun is not None:
+            return copy.deepcopy(self.begun)  # an attempt that fails before its first word leaves no trace
         return self.face.codec.renderer(
             StreamHead(
                 id=self._request_id,
                 model=self.envelope.model,
-                created_s=int(self._clock.wall_s()),
+                created_s=self.now_s(),
                 include_usage=self.envelope.include_usage,
             )
         )
 
     def headers(self) -> bytes:
         """Return the header line that names what the provider was not told; b"" when it was told everything."""
-        if not self.left_out:
-            return self.notes
-        return (
-            self.notes
-            + b"x-penstock-left-out: %b\r\n"
-            % ", ".join(self.left_out).encode("ascii", "replace")[:LEFT_OUT_CHARS_MAX]
-        )
+        return self.notes + left_out_line(self.left_out)
 
-    def _whole(self, codec: Codec) -> Callable[[bytes], bytes]:
+    def _whole(self, codec: Codec, filters: Sequence[AnswerFilter]) -> Callable[[bytes], bytes]:
         def translated(body: bytes) -> bytes:
             reply = codec.parse_reply(body)
-            for each in self.filters:
+            for each in filters:
                 reply = each.reply(reply)
             return self.face.codec.render_reply(reply)
 
         return translated
+
+
+def left_out_line(left_out: tuple[str, ...]) -> bytes:
+    """Return the header line that names what a provider was not told; b"" when it was told everything."""
+    if not left_out:
+        return b""
+    names = ", ".join(left_out).encode("ascii", "replace")
+    return b"x-penstock-left-out: %b\r\n" % names[:LEFT_OUT_CHARS_MAX]
 
 
 class Wordings:

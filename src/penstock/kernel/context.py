@@ -71,10 +71,12 @@ class RequestContext:
 
     `deadline_s` is on the monotonic clock. `route` is the explanation returned in ``x-penstock-route``. `trace_id` and
     `parent_span` are the caller's own (kernel/trace_context), "" when it named none; `parent_sampled` is its decision.
-    `header` reads a header of the request (its name in lower case), None for one it has not.
+    `header` reads a header of the request (its name in lower case), None for one it has not. `caller_left` is set once
+    its connection is gone.
     """
 
     __slots__ = (
+        "caller_left",
         "deadline_s",
         "feature",
         "header",
@@ -101,3 +103,4 @@ class RequestContext:
         self.parent_span = ""
         self.parent_sampled: bool | None = None
         self.header: Callable[[bytes], bytes | None] = no_header
+        self.caller_left = False

@@ -12,24 +12,38 @@ from penstock.kernel.chat import Extras, Image, Text
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What to embed: either `texts` or `tokens` (one tuple of token numbers an input), never both.
+    """What to embed, one vector an input: `texts`, or `parted` texts (several pieces that make one vector), or `tokens`
+    (the numbers of each input's tokens). Exactly one of the three has inputs.
 
-    `encoding` is how the caller wants the vectors: "float" or "base64". `dimensions` None: the model's own.
+    `dialect` is "openai" or "gemini", in whose words `extras` (of the request) and `each` (of every input for itself;
+    () when none says anything) are. `encoding` is how the caller wants the vectors: "float" or "base64". `dimensions`
+    None: the model's own.
     """
 
     model: str
+    dialect: str = "openai"
     texts: tuple[str, ...] = ()
+    parted: tuple[tuple[str, ...], ...] = ()
     tokens: tuple[tuple[int, ...], ...] = ()
     dimensions: int | None = None
     encoding: str = "float"
     user: str = ""
+    each: tuple[Extras, ...] = ()
     extras: Extras = {}
+
+    @property
+    def inputs(self) -> int:
+        """Return how many vectors are asked for."""
+        return len(self.texts or self.parted or self.tokens)
 
 
 class EmbedReply(msgspec.Struct, frozen=True, kw_only=True):
-    """One vector an input, in the order of the inputs; `input_tokens` is None when the vendor did not say."""
+    """One vector an input, in the order of the inputs; `input_tokens` is None when the vendor did not say. `extras` are
+    in the words of `dialect`.
+    """
 
     model: str
+    dialect: str = "openai"
     vectors: tuple[bytes, ...]
     input_tokens: int | None = None
     extras: Extras = {}
@@ -55,11 +69,11 @@ class RerankRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ranked(msgspec.Struct, frozen=True):
-    """The document at `index` of the request and its score; `text` is "" when it was not told."""
+    """The document at `index` of the request and its score."""
 
     index: int
     score: float
-    text: str = ""
+    extras: Extras = {}
 
 
 class RerankReply(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
+FLAGGED = "flagged"
+"""The flag of a request that somebody must look at: what is kept of it is kept for good."""
+
 
 class Call(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One call to a back end. Times are milliseconds since the request's first byte; `outcome` "ok" or what went wrong.

@@ -59,7 +59,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     images: int = 0
     """Images billed by the piece (not those billed as tokens)."""
     requests: int = 1
-    """Upstream requests made."""
+    """What a vendor that bills by the request made of the call: 1, or a rerank's search units."""
 
     def plus(self, other: Usage) -> Usage:
         """Return the sum, for reports. Price each call by itself: tiers look at one call's input."""
@@ -247,17 +247,24 @@ def cost_nanos(price: Price, usage: Usage) -> int:
 
 
 def worst_case_nanos(
-    price: Price, input_tokens_max: int, output_tokens_max: int, n: int = 1, images: int = 0
+    price: Price,
+    input_tokens_max: int,
+    output_tokens_max: int,
+    n: int = 1,
+    images: int = 0,
+    requests: int = 1,
 ) -> int:
-    """Return the most one request can cost: the prompt once, `n` answers, the dearest rates its size can reach.
+    """Return the most one request can cost: the prompt once, `n` answers, the dearest rates its size can reach, the
+    fees of so many `requests` and `images`.
 
     Raises `Invalid` for a negative bound, for `n` below 1, or past `MAX_NANOS`.
     """
-    if (input_tokens_max | output_tokens_max | n - 1 | images) < 0:
-        raise _bad_bounds(input_tokens_max, output_tokens_max, n, images)
+    if (input_tokens_max | output_tokens_max | n - 1 | images | requests) < 0:
+        raise _bad_bounds(input_tokens_max, output_tokens_max, n, images, requests)
     input_rate, output_rate = _reachable(price, input_tokens_max)
     femtos = input_tokens_max * input_rate + output_tokens_max * n * output_rate
-    nanos = -(-femtos // _FEMTOS_PER_NANO) + price.per_request_nanos + price.per_image_nanos * images
+    fees = price.per_request_nanos * requests + price.per_image_nanos * images
+    nanos = -(-femtos // _FEMTOS_PER_NANO) + fees
     if nanos > MAX_NANOS:
         raise _overflow(nanos)
     return nanos

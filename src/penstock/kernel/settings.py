@@ -6,7 +6,7 @@ mistakes at once. `docs/reference/settings.md` is generated from the description
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -15,13 +15,21 @@ from penstock.kernel.settings_auth import AuthSettings, IssuerSettings, OidcSett
 from penstock.kernel.settings_batches import BatchSettings
 from penstock.kernel.settings_cache import CacheSettings
 from penstock.kernel.settings_context import ContextSettings
+from penstock.kernel.settings_features import FeatureSettings, LaterSettings
 from penstock.kernel.settings_gateway import (
     AdmissionSettings,
     PriceSettings,
     ProviderSettings,
     ResilienceSettings,
 )
-from penstock.kernel.settings_oversight import AlertSettings, LakeSettings, WebhookSettings
+from penstock.kernel.settings_output import OutputSettings
+from penstock.kernel.settings_overload import OverloadSettings
+from penstock.kernel.settings_oversight import (
+    AlertSettings,
+    ContentSettings,
+    LakeSettings,
+    WebhookSettings,
+)
 from penstock.kernel.settings_privacy import GuardSettings, PrivacySettings, RecogniserSettings
 from penstock.kernel.settings_rollouts import RolloutSettings
 from penstock.kernel.settings_routes import ResidencySettings, RouteSettings, RoutingDocument, TargetSettings
@@ -35,13 +43,18 @@ __all__ = [
     "AuthSettings",
     "BatchSettings",
     "CacheSettings",
+    "ContentSettings",
     "ContextSettings",
+    "FeatureSettings",
     "GuardSettings",
     "IssuerSettings",
     "LakeSettings",
+    "LaterSettings",
     "LedgerSettings",
     "OidcSettings",
     "OtelSettings",
+    "OutputSettings",
+    "OverloadSettings",
     "PriceSettings",
     "PrivacySettings",
     "ProviderSettings",
@@ -73,7 +86,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     tls_key: Annotated[str, doc("PEM file with the private key of `tls_cert`.")] = ""
     body_bytes: Annotated[Positive, doc("Largest request body, in bytes.")] = 8 * 1024 * 1024
     connections: Annotated[Positive, doc("Open client connections at most.")] = 10_000
-    in_flight: Annotated[Positive, doc("Requests served at one time; more are refused with 503.")] = 2_000
+    in_flight: Annotated[
+        Positive, doc("Requests served at one time, those that wait for a place among them.")
+    ] = 4_000
     idle_s: Annotated[Seconds, doc("An idle keep-alive connection is closed after this many seconds.")] = 75.0
     write_idle_s: Annotated[Seconds, doc("A client that reads nothing this many seconds is cut.")] = 30.0
     drain_s: Annotated[Seconds, doc("On SIGTERM, seconds that running requests get to finish.")] = 30.0
@@ -122,6 +137,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ledger: LedgerSettings = LedgerSettings()
     store: StoreSettings = StoreSettings()
     admission: AdmissionSettings = AdmissionSettings()
+    overload: OverloadSettings = OverloadSettings()
     batches: BatchSettings = BatchSettings()
     resilience: ResilienceSettings = ResilienceSettings()
     cache: CacheSettings = CacheSettings()
@@ -129,12 +145,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     traces: TraceSettings = TraceSettings()
     otel: OtelSettings = OtelSettings()
     lake: LakeSettings = LakeSettings()
+    contents: ContentSettings = ContentSettings()
     alerts: Annotated[tuple[AlertSettings, ...], doc("Alerts that fire otherwise than by themselves.")] = ()
     webhooks: Annotated[tuple[WebhookSettings, ...], doc("Who is told of alerts.")] = ()
     auth: AuthSettings = AuthSettings()
     providers: Annotated[tuple[ProviderSettings, ...], doc("Providers of models.")] = ()
     routes: Annotated[tuple[RouteSettings, ...], doc("Public model names.")] = ()
     residency: Annotated[tuple[ResidencySettings, ...], doc("Where organisations may be served.")] = ()
+    features: Annotated[
+        tuple[FeatureSettings, ...],
+        doc("What features may be answered by, and what stands in for their models."),
+    ] = ()
+    later: LaterSettings = LaterSettings()
     rollouts: RolloutSettings = RolloutSettings()
     privacy: Annotated[
         tuple[PrivacySettings, ...],
@@ -143,6 +165,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     context: Annotated[
         tuple[ContextSettings, ...],
         doc("What becomes of conversations that are too long, by organisation and team."),
+    ] = ()
+    output: Annotated[
+        tuple[OutputSettings, ...],
+        doc(
+            "What answers may be: their length, their stops, what of them is shown, in which pieces they come."
+        ),
     ] = ()
     recogniser: RecogniserSettings = RecogniserSettings()
     guards: Annotated[tuple[GuardSettings, ...], doc("What may be asked, by organisation and team.")] = ()
@@ -153,3 +181,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "Add Ollama (11434) and vLLM (8000) on this machine and vendors whose key is in the environment."
         ),
     ] = True
+
+
+LISTS: Final = frozenset(field.name for field in msgspec.structs.fields(Settings) if field.default == ())
+"""What is a list of tables, which the environment cannot hold."""

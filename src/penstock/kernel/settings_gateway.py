@@ -87,6 +87,9 @@ class PriceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     input: Annotated[Text, doc("Dollars per million input tokens.")] = "0"
     cached_input: Annotated[Text, doc("Dollars per million cached input tokens; defaults to `input`.")] = ""
     output: Annotated[Text, doc("Dollars per million output tokens.")] = "0"
+    per_request: Annotated[
+        Text, doc("Dollars for each request besides; for a reranker that bills searches, for each search.")
+    ] = "0"
     from_date: Annotated[Text, doc("First day it holds, YYYY-MM-DD; empty holds always.")] = ""
     context_window: Annotated[Count, doc("Tokens that prompt and answer may hold together; 0 unknown.")] = 0
     max_output: Annotated[Count, doc("Answer tokens at most; 0 unknown.")] = 0

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from penstock.kernel.settings_types import Seconds, Text, doc
+from penstock.kernel.settings_types import Positive, Seconds, Text, doc
 
 RuleName = Literal[
     "day-above-mean",
@@ -35,6 +35,24 @@ class LakeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         Literal["standard", "cold-year"],
         doc("`standard` keeps records 90 days, `cold-year` 365; what is flagged is kept for good."),
     ] = "standard"
+
+
+class ContentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is known of prompts and answers beside their figures. Each team may have less of it known."""
+
+    most: Annotated[
+        Literal["none", "hash", "full"],
+        doc(
+            "The most that is known here. `hash`: keyed hashes in audit records. `full`: prompts and answers too, "
+            "sealed, of teams that opted in and of requests that a guard flagged; needs the embedded ledger."
+        ),
+    ] = "hash"
+    days: Annotated[
+        Positive, doc("Whole days that contents are kept after their own; what is flagged is kept for good.")
+    ] = 7
+    buffer_bytes: Annotated[
+        Positive, doc("Bytes of contents waiting to be written at most; more are dropped and counted.")
+    ] = 32 * 1024 * 1024
 
 
 class AlertSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

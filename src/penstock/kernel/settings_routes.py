@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from penstock.kernel.settings_features import FeatureSettings
 from penstock.kernel.settings_types import Count, Positive, Text, doc
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
@@ -91,6 +92,20 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             "requests that are not urgent (`x-penstock-priority: urgent`); 0 is off."
         ),
     ] = 0
+    hedge: Annotated[
+        bool,
+        doc(
+            "Ask a second back end (the same one, where there is no other) when a first token takes longer than 95 of "
+            "100 did, and use whichever answers first. Both are paid for; never more than the retry budget allows."
+        ),
+    ] = False
+    resume: Annotated[
+        bool,
+        doc(
+            "Have another back end (the same one, where there is no other) go on with a streamed answer of plain text "
+            "that broke off. Both parts are paid for; such streams are read event by event."
+        ),
+    ] = False
     regions: Annotated[tuple[Text, ...], doc("Only providers of these regions; empty: any.")] = ()
     ceilings: Annotated[tuple[CeilingSettings, ...], doc("Price ceilings by tier.")] = ()
     canary: CanarySettings = CanarySettings()
@@ -109,3 +124,7 @@ class RoutingDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     routes: Annotated[tuple[RouteSettings, ...], doc("Public model names.")] = ()
     residency: Annotated[tuple[ResidencySettings, ...], doc("Where organisations may be served.")] = ()
+    features: Annotated[
+        tuple[FeatureSettings, ...],
+        doc("What features may be answered by, and what stands in for their models."),
+    ] = ()

@@ -36,11 +36,20 @@ TENANTS_MOST: Final = 4_096
 COUNTERS: Final = 4_096
 """What was forgotten is counted by organisation, as far as these go: two that share one only keep a little less."""
 HEAR_S: Final = 0.25
+NAME_CHARS: Final = 16
 IRRELEVANT: Final = frozenset({"metadata", "prompt_cache_key", "prompt_cache_retention", "safety_identifier"})
 """Uninterpreted members that cannot change an answer."""
 _FRAMED: Final = "big"
 
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
+
+
+class ClassTally(msgspec.Struct):
+    """The part of a `Tally` that is of one class of answers."""
+
+    hits: int = 0
+    kept: int = 0
+    saved_nanos: int = 0
 
 
 class Tally(msgspec.Struct):
@@ -54,6 +63,12 @@ class Tally(msgspec.Struct):
     """Answers that might have been kept and were not: cut short, too large, calling tools, forgotten meanwhile."""
     saved_nanos: int = 0
     """What the answers served had cost when they were fresh, in nano-dollars."""
+    classes: dict[str, ClassTally] = {}
+    """Hits, kept and saved by the class that requests gave their answers."""
+
+    def of_class(self, name: str) -> ClassTally:
+        """Return the figures of one class, for whoever counts."""
+        return self.classes.setdefault(name, ClassTally())
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +87,11 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     org: str
     key: str
     news: tuple[int, int]
+
+    @property
+    def name(self) -> str:
+        """What the answer is called where people see it; a MAC's beginning tells nothing of what was asked."""
+        return self.key[:NAME_CHARS]
 
 
 class _Forget(msgspec.Struct, frozen=True):
@@ -122,17 +142,20 @@ class AnswerCache:
 
     async def find(self, place: Place, *, stale: bool = False) -> Kept | None:
         """Return the answer kept there while it is fresh; with `stale`, also past its time. Counts a miss, no hit."""
-        tally = self.tally(place.org)
+        found = await self.peek(place, stale=stale)
+        if found is None:
+            self.tally(place.org).misses += not stale
+        return found
+
+    async def peek(self, place: Place, *, stale: bool = False) -> Kept | None:
+        """Return what `find` would, for whoever does not ask on a caller's behalf: nothing is counted."""
         try:
             data = await self._store.get(place.org, place.key)
         except PenstockError:
             self.failures += 1
-            data = None
-        found = None if data is None else _read(data)
-        if found is None or not (stale or self.age_s(found) < found.fresh_s):
-            tally.misses += not stale
             return None
-        return found
+        found = None if data is None else _read(data)
+        return found if found is not None and (stale or self.age_s(found) < found.fresh_s) else None
 
     def entry(self, reply: ChatReply, *, cost_nanos: int, fresh_s: float) -> Kept:
         """Return an answer that cost so much, to be kept from now on, as fresh for `fresh_s` seconds."""
@@ -149,7 +172,7 @@ class AnswerCache:
                     place.key,
                     _encode(entry),
                     ttl_s=entry.fresh_s + self._stale_s,
-                    tags=(EVERYTHING, *tags),
+                    tags=(EVERYTHING, f"key:{place.name}", *tags),
                 )
             except PenstockError:
                 self.failures += 1

@@ -12,7 +12,7 @@ from penstock.kernel.clock import Clock
 class Breaker:
     """Closed → open after N failures in a row → half-open with one probe → closed or open again."""
 
-    __slots__ = ("_clock", "_failures", "_limit", "_open_s", "_opened_s", "_probing")
+    __slots__ = ("_clock", "_failures", "_limit", "_open_s", "_opened_s", "_probing", "probes_failed")
 
     def __init__(self, clock: Clock, failures: int, open_s: float) -> None:
         """Open after `failures` in a row, for `open_s` seconds."""
@@ -22,6 +22,8 @@ class Breaker:
         self._failures = 0
         self._opened_s = 0.0
         self._probing = False
+        self.probes_failed = 0
+        """Probes in a row that failed since it opened."""
 
     @property
     def state(self) -> str:
@@ -50,6 +52,7 @@ class Breaker:
     def began(self) -> None:
         """Note an answer that has begun: the back end lives, but only its end clears the failures before it."""
         self._probing = False
+        self.probes_failed = 0
         self._failures = min(self._failures, self._limit - 1)
 
     def succeeded(self) -> None:
@@ -60,6 +63,7 @@ class Breaker:
     def failed(self) -> None:
         """Note a failure that says something about the back end's health."""
         self._failures += 1
+        self.probes_failed += self._probing
         self._probing = False
         if self._failures >= self._limit:
             self._opened_s = self._clock.monotonic_s()

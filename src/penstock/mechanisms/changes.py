@@ -2,33 +2,32 @@
 
 Promises: a change is one row in the same transaction as what it tells of; secrets are left out of `before` and `after`
 by the names of their members, at any depth; a page is exact for every combination of filters, newest first; what is
-older than wanted is trimmed; every member has a bound.
+older than wanted is trimmed; every member has a bound; what was changed or taken out afterwards shows
+(`mechanisms/change_seals`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
-from itertools import combinations, count
-from secrets import token_hex
+from itertools import combinations
 from typing import cast
 
 import msgspec
 
 from penstock.kernel.context import Principal
+from penstock.mechanisms.change_rows import CHANGES, PLATFORM, US_PER_S, after_us, index_value, new_id
+from penstock.mechanisms.change_seals import COLLECTIONS as SEALS
+from penstock.mechanisms.change_seals import Seals
 from penstock.ports.records import Collection, Records, Write
 
-PLATFORM = "*"
 FILTERS = ("actor", "subject", "action")
 # One index for every combination of filters: a page costs one look-up, however rare what is asked for.
 INDEXES = tuple("+".join(("org", *some)) for size in range(4) for some in combinations(FILTERS, size))
-COLLECTIONS = (Collection(name="changes", indexes=INDEXES),)
+COLLECTIONS = (Collection(name=CHANGES, indexes=INDEXES), *SEALS)
 SECRET_WORDS = frozenset({"mac", "password", "secret", "token", "hash", "pepper", "digest"})
 STATE_BYTES = 8_192
 TEXT_MOST = 200
 TRIM_PAGE = 100
-TIMES = 1 << 56
-_SEQUENCE = count()
 
 
 class Author(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +86,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 def change_write(author: Author, told: Told, at_s: float) -> Write:
     """Return the row that tells of a change, to be written in the change's own transaction."""
     change = Change(
-        id=_id(at_s),
+        id=new_id(at_s),
         at_s=at_s,
         org=_cut(told.org),
         team=_cut(told.team),
@@ -104,12 +103,10 @@ def change_write(author: Author, told: Told, at_s: float) -> Write:
     )
     values = {"actor": change.actor_id, "subject": change.subject, "action": change.action}
     indexed = {
-        index: _index_value(change.org, *(values[name] for name in index.split("+")[1:])) for index in INDEXES
+        index: index_value(change.org, *(values[name] for name in index.split("+")[1:])) for index in INDEXES
     }
     value = msgspec.json.encode(change)
-    return Write(
-        collection="changes", tenant=PLATFORM, id=change.id, value=value, indexed=indexed, expected=0
-    )
+    return Write(collection=CHANGES, tenant=PLATFORM, id=change.id, value=value, indexed=indexed, expected=0)
 
 
 def change_writes(author: Author | None, told: Told, at_s: float) -> list[Write]:
@@ -126,11 +123,12 @@ def shown(document: object) -> msgspec.Raw:
 
 
 class Changes:
-    """Reads and trims the audit of admin writes."""
+    """Reads, seals and trims the audit of admin writes."""
 
-    def __init__(self, records: Records) -> None:
-        """Read what was written to `records`."""
+    def __init__(self, records: Records, secret: bytes) -> None:
+        """Read what was written to `records`; seal it under `secret`."""
         self._records = records
+        self.seals = Seals(records, secret)
 
     async def page(
         self,
@@ -145,9 +143,9 @@ class Changes:
         """Return an organisation's changes, newest first; `after` is the id of the last one seen."""
         asked = {"actor": actor, "subject": subject, "action": action}
         names = [name for name in FILTERS if asked[name]]
-        value = _index_value(_cut(org), *(_cut(asked[name]) for name in names))
+        value = index_value(_cut(org), *(_cut(asked[name]) for name in names))
         rows = await self._records.find(
-            "changes", PLATFORM, "+".join(("org", *names)), value, after=after, limit=limit
+            CHANGES, PLATFORM, "+".join(("org", *names)), value, after=after, limit=limit
         )
         return [msgspec.json.decode(row.value, type=Change) for row in rows]
 
@@ -158,10 +156,10 @@ class Changes:
     async def trim(self, before_s: float, *, pages: int = 100) -> int:
         """Remove changes made before `before_s` (wall clock), at most `pages` × 100; returns how many went."""
         gone = 0
-        # Ids fall as time goes on: everything older sorts behind this one.
-        cutoff = f"{_falling(before_s):014x}~"
+        cutoff = after_us(int(before_s * US_PER_S))
+        await self.seals.trim(before_s)
         for _ in range(pages):
-            rows = await self._records.scan("changes", PLATFORM, after=cutoff, limit=TRIM_PAGE)
+            rows = await self._records.scan(CHANGES, PLATFORM, after=cutoff, limit=TRIM_PAGE)
             if not rows:
                 break
             await self._records.transact(_removals([row.id for row in rows]))
@@ -170,21 +168,7 @@ class Changes:
 
 
 def _removals(ids: Sequence[str]) -> list[Write]:
-    return [Write(collection="changes", tenant=PLATFORM, id=each, value=None) for each in ids]
-
-
-def _falling(at_s: float) -> int:
-    return TIMES - 1 - int(at_s * 1_000_000)
-
-
-def _id(at_s: float) -> str:
-    """Return an id that sorts before every earlier one's, also within one microsecond of one process."""
-    return f"{_falling(at_s):014x}{0xFFFF - next(_SEQUENCE) % 0x10000:04x}{token_hex(8)}"
-
-
-def _index_value(*values: str) -> str:
-    """Return an index value of fixed size: names together may be longer than an index admits."""
-    return blake2b(msgspec.json.encode(values), digest_size=16).hexdigest()
+    return [Write(collection=CHANGES, tenant=PLATFORM, id=each, value=None) for each in ids]
 
 
 def _cut(text: str) -> str:

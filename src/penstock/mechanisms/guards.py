@@ -156,6 +156,12 @@ def reading_of(request: ChatRequest, *, tenant: str = "", feature: str = "") -> 
     return Reading(direction="request", passages=tuple(passages), tenant=tenant, feature=feature)
 
 
+def reading_of_texts(texts: Iterable[str], *, tenant: str = "", feature: str = "") -> Reading:
+    """Return the `texts` of a request that is no chat, as guards are shown them: all of them its user's."""
+    passages = tuple([Passage("user", text) for text in texts])
+    return Reading(direction="request", passages=passages, tenant=tenant, feature=feature)
+
+
 class TopicGuard:
     """Terms that must not occur in what users, tools or the model say, and topics one of which must.
 

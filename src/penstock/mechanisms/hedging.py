@@ -49,8 +49,8 @@ LABELS_MOST: Final = 4_096
 class HedgePlan(Generic[T, A]):
     """That a request may be hedged, and who must know. None of the callbacks may raise, `grant` excepted."""
 
-    grant: Callable[[T], Awaitable[bool]]
-    """Holds the money of one more attempt beside the one under way; False: no rival."""
+    grant: Callable[[T], Awaitable[T | None]]
+    """Holds the money of one more attempt beside the one under way, and returns whom to ask; None: no rival."""
     failed: Callable[[T, ProviderFailure], None]
     """One of two failed while the other goes on: bill it as a failed attempt."""
     abandoned: Callable[[T], None]

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from penstock.kernel.errors import Invalid
-from penstock.mechanisms.changes import PLATFORM
+from penstock.mechanisms.change_rows import PLATFORM
 from penstock.mechanisms.roles import PEOPLE_ROLES
 from penstock.ports.records import Collection, Row, Write
 from penstock.ports.state import Ask

@@ -140,7 +140,9 @@ class FreeRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     model: str = "*"
 
 
-SELF_HOSTED_FREE: Final = tuple(FreeRule(provider=name) for name in ("local", "ollama", "vllm", "scripted"))
+SELF_HOSTED_FREE: Final = tuple(
+    FreeRule(provider=name) for name in ("local", "ollama", "vllm", "tei", "scripted")
+)
 """Providers that run on the operator's own machines: wiring passes these, a configuration may price them instead."""
 
 

@@ -1,14 +1,15 @@
 """Who waits, in which order and how long, where there is not room for all at once.
 
     priority_of(header, tier)    what a request asks for, capped by what its key may use
+    WaitingRoom.passes           past the door at once, or not
     WaitingRoom.enter            past the door, after a wait or at once; refused within the bound
 
-Promises: while the door is open and nobody waits, entering costs three comparisons; strict order by class, and a
-request gains one class for every `ageing_s` it waits, so that the lowest never starves; nobody waits longer than
-`wait_s` or its deadline; at most `waiting_most` wait, and who is dropped for want of room is the one that waited
-longest in the lowest class (the likeliest to be given up by its caller, and the cheapest to lose); a newcomer never
-pushes out a better one; a caller that goes away leaves no trace. Every refusal is counted by class and says when to
-come back.
+Promises: while the door is open and nobody waits, passing costs three comparisons; strict order by class, and a
+request gains one class for every `ageing_s` it waits, before the others and before the door, so that the lowest never
+starves; nobody waits longer than `wait_s` or its deadline; at most `waiting_most` wait, and who is dropped for want of
+room is the one that waited longest in the lowest class (the likeliest to be given up by its caller, and the cheapest to
+lose); a newcomer never pushes out a better one; a caller that goes away leaves no trace. Every refusal is counted by
+class and says when to come back.
 
 The door is asked anew whenever somebody leaves and every `LOOK_S`, because a quota refills without telling.
 """
@@ -42,6 +43,7 @@ class Priority(IntEnum):
     """Batch."""
 
 
+HEADER: Final = b"x-penstock-priority"
 BY_NAME: Final = {each.name.lower(): each for each in Priority} | {"urgent": Priority.CRITICAL}
 BY_TIER: Final = {"batch": Priority.LOW, "background": Priority.NORMAL, "premium": Priority.CRITICAL}
 """The best class a key of a tier may use; `HIGH` for every other tier."""
@@ -67,11 +69,14 @@ class WaitingBounds(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class _Waiting:
     """One who waits. `turn_s` orders all of them: its arrival, later by `ageing_s` for each class below the best."""
 
-    __slots__ = ("called", "priority", "turn_s")
+    __slots__ = ("called", "came_s", "priority", "turn_s")
 
-    def __init__(self, priority: Priority, turn_s: float, called: asyncio.Future[None]) -> None:
+    def __init__(
+        self, priority: Priority, came_s: float, ageing_s: float, called: asyncio.Future[None]
+    ) -> None:
         self.priority = priority
-        self.turn_s = turn_s
+        self.came_s = came_s
+        self.turn_s = came_s + priority * ageing_s
         self.called = called
 
 
@@ -103,9 +108,13 @@ class WaitingRoom:
         self.refused = [0] * len(Priority)
         """Those who did not pass, by class: no room, or no more time."""
 
+    def passes(self, priority: Priority) -> bool:
+        """Tell whether one may pass at once: the door is open and nobody is before it. Who may not must `enter`."""
+        return not self.waiting and not self._is_calling and self._is_open(priority)
+
     async def enter(self, priority: Priority, deadline_s: float) -> None:
         """Pass the door, at once or after a wait. Raises the refusal; `deadline_s` is on the monotonic clock."""
-        if not self.waiting and not self._is_calling and self._is_open(priority):
+        if self.passes(priority):
             return
         now_s = self._clock.monotonic_s()
         wait_s = min(self._bounds.wait_s, deadline_s - now_s)
@@ -113,11 +122,13 @@ class WaitingRoom:
             self.refused[priority] += 1
             raise self._refusal(self._bounds.wait_s)
         called = asyncio.get_running_loop().create_future()
-        one = _Waiting(priority, now_s + priority * self._bounds.ageing_s, called)
+        one = _Waiting(priority, now_s, self._bounds.ageing_s, called)
         self._classes[priority].append(one)
         self.waiting += 1
         if self._look is None:
             self._look_again()
+        else:
+            self.let_in()  # the door may be open for this one though it is not for those who wait
         try:
             async with asyncio.timeout(wait_s):
                 await called
@@ -140,8 +151,11 @@ class WaitingRoom:
         for line in self._classes:
             while line and line[0].called.done():  # its caller has just gone away
                 self._remove(line[0])
+        if not self.waiting:
+            return
+        now_s = self._clock.monotonic_s()
         first = min(
-            (line[0] for line in self._classes if line and self._is_open(line[0].priority)),
+            (line[0] for line in self._classes if line and self._is_open(self._class_by_now(line[0], now_s))),
             key=lambda one: one.turn_s,
             default=None,
         )
@@ -150,6 +164,11 @@ class WaitingRoom:
             first.called.set_result(None)
             self._is_calling = True
             asyncio.get_running_loop().call_soon(self._called)
+
+    def _class_by_now(self, one: _Waiting, now_s: float) -> Priority:
+        """Return the class that one has aged to."""
+        gained = int((now_s - one.came_s) / self._bounds.ageing_s)
+        return Priority(max(one.priority - gained, Priority.CRITICAL))
 
     def _called(self) -> None:
         """Go on: the one called has taken its place, and only now can the door tell how much room is left."""

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -76,6 +77,7 @@ class Resilience:
         self.budget = RetryBudget(settings.retry_share_percent)
         self.retries = 0
         self.hedges = 0
+        self.hedges_won = 0
 
     def breaker(self, label: str) -> Breaker:
         """Return the breaker of a back end."""
@@ -155,10 +157,14 @@ class Resilience:
 
         async def rival() -> T | None:
             other = self._rival(targets, target)
-            if other is None or not self.budget.spend() or not await hedge.grant(other):
+            if other is None or not self.budget.spend():
                 return None
-            self.hedges += 1
-            return other
+            granted = await hedge.grant(other)
+            if granted is None:
+                self.budget.give_back()
+            else:
+                self.hedges += 1
+            return granted
 
         late_s = self.first_tokens.p95_s(target.label, streamed=hedge.streamed)
         if late_s is not None and late_s >= self.left_s(deadline_s):
@@ -169,6 +175,7 @@ class Resilience:
         except ProviderFailure as failure:
             failures += [*race.failures, (race.target, failure)]
             raise
+        self.hedges_won += race.target is not target
         return Answered(race.target, answer, race.failures)
 
     def answered(self, label: str) -> None:
@@ -191,20 +198,28 @@ class Resilience:
         else:
             self.breaker(label).undecided()
 
-    def _choose(self, targets: Sequence[T]) -> T:
+    def _choose(self, targets: Sequence[T], tried: Counter[str] | None = None) -> T:
         """Return the first target that is no outlier and whose breaker admits a call; else the first whose breaker
-        does; if none does, the first.
+        does; if none does, the first. `tried` tells how often each was `tried` already, None before the first call.
         """
-        ejected: Collection[str] = ()
         if len(targets) > 1 and self.outliers.any:
-            ejected = self.outliers.among([each.label for each in targets])
-        spare: T | None = None
+            targets = self._outliers_last(targets, tried)
         for target in targets:
             if self.breaker(target.label).ready:
-                if target.label not in ejected:
-                    return target
-                spare = spare or target
-        return spare or targets[0]
+                return target
+        return targets[0]
+
+    def _outliers_last(self, targets: Sequence[T], tried: Counter[str] | None) -> list[T]:
+        """Return the targets as they are, but for outliers. Who is in doubt is first only where it was drawn."""
+        out, doubted = self.outliers.among([each.label for each in targets])
+
+        def rank(target: T) -> tuple[bool, int, bool]:
+            label = target.label
+            if tried is None:
+                return label in out, 0, label in doubted and target is not targets[0]
+            return label in out, tried[label], label in doubted
+
+        return sorted(targets, key=rank)
 
     def _rival(self, targets: Sequence[T], target: T) -> T | None:
         """Return who may be asked beside `target`: the next that is well, itself where it stands alone."""
@@ -232,7 +247,7 @@ class Resilience:
             or (never and failure.kind not in ELSEWHERE_KINDS)
         ):
             return None
-        chosen = self._choose(left)
+        chosen = self._choose(left, Counter(each.label for each, _ in failures))
         pause_s = self._pause_s([f for t, f in failures if t.label == chosen.label])
         if waited_s + pause_s > self._settings.backoff_cap_s or pause_s >= self.left_s(deadline_s):
             return None

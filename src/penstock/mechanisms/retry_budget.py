@@ -35,3 +35,7 @@ class RetryBudget:
             return False
         self._balance -= 1
         return True
+
+    def give_back(self) -> None:
+        """Put back one retry that was not made after all."""
+        self._balance += 1

@@ -33,6 +33,10 @@ class Action(StrEnum):
     READ_USAGE = "read usage"
     READ_REQUESTS = "read requests"
     READ_PAYLOADS = "read payloads"
+    SCORE_ANSWERS = "say how good an answer was"
+    READ_CONTENT_RULES = "read what is known of contents"
+    WRITE_CONTENT_RULES = "decide what is known of contents"
+    FORGET_CONTENTS = "have contents forgotten"
     READ_KEYS = "read keys"
     WRITE_KEYS = "write keys"
     WRITE_ADMIN_KEYS = "write keys of admins and owners"
@@ -72,6 +76,11 @@ ALLOWED: dict[Action, frozenset[Role]] = {
     Action.READ_USAGE: PEOPLE_ROLES,
     Action.READ_REQUESTS: PEOPLE_ROLES,
     Action.READ_PAYLOADS: _BUILDERS | {Role.REVIEWER},
+    # Applications pass on what their users say, with the key they asked with.
+    Action.SCORE_ANSWERS: _BUILDERS | {Role.REVIEWER, Role.CALLER},
+    Action.READ_CONTENT_RULES: _TEAM_ADMINS | {Role.AUDITOR},
+    Action.WRITE_CONTENT_RULES: _TEAM_ADMINS,
+    Action.FORGET_CONTENTS: _ADMINS,
     Action.READ_KEYS: _BUILDERS | {Role.AUDITOR},
     Action.WRITE_KEYS: _BUILDERS,
     Action.WRITE_ADMIN_KEYS: _OWNER,

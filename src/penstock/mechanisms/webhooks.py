@@ -7,7 +7,8 @@
 Promises: a message is a row of the same transaction as what it tells of, so that neither is there without the other. It
 is posted until somebody takes it (a status of 2xx), at most `ATTEMPTS_MOST` times with growing pauses; then it is dead,
 kept for a month to be looked at, and counted. It is posted once unless the process dies, or the answer is lost, between
-the post and its note; then again under the same `webhook-id`. Only addresses of the configuration are posted to, looked
+the post and its note; then again under the same `webhook-id`. A target that does not take what it is posted keeps the
+messages to others waiting for one page of its own at most. Only addresses of the configuration are posted to, looked
 up by the target's name at each attempt, so that no row and no request can name one.
 
 Messages are signed as Standard Webhooks 1.0 says (github.com/standard-webhooks/standard-webhooks): HMAC-SHA256 over
@@ -20,6 +21,7 @@ import asyncio
 import hmac
 import logging
 from base64 import b64decode, b64encode
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Literal, Protocol
 
@@ -39,6 +41,7 @@ PAUSE_MOST_S: Final = 3_600.0
 """Pauses of 5 s, 10 s, 20 s … 1 h: twelve attempts take about three hours."""
 LEASE_S: Final = 60.0
 """What one attempt may take; then another process may try."""
+TAKEN_MOST: Final = 100
 BODY_BYTES: Final = 65_536
 PAGE: Final = 20
 """Rows read, and messages posted, at a time."""
@@ -91,7 +94,11 @@ class Hooks(Protocol):
 
 def signature(secret: str, id: str, at_s: int, body: bytes) -> str:
     """Return the `webhook-signature` of a message; a secret ``whsec_…`` is base64, any other is its own bytes."""
-    key = b64decode(secret.removeprefix("whsec_")) if secret.startswith("whsec_") else secret.encode()
+    key = (
+        b64decode(secret.removeprefix("whsec_"), validate=True)
+        if secret.startswith("whsec_")
+        else secret.encode()
+    )
     return "v1," + b64encode(hmac.digest(key, f"{id}.{at_s}.".encode() + body, "sha256")).decode()
 
 
@@ -108,13 +115,22 @@ class Webhooks:
         """Attempts that failed."""
         self.dead = 0
         """Messages given up."""
+        self.taken: deque[Waiting] = deque(maxlen=TAKEN_MOST)
+        """The latest messages taken, without their data; `due_s` is when."""
         self._targets = {target.name: target for target in targets}
         self._records = records
         self._secrets = secrets
         self._hooks = hooks
         self._clock = clock
         self._sweep_s = 0.0
+        self._deaf: set[str] = set()
+        """Targets that did not take a message in this step: they are offered no more of them until the next."""
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Whom it tells."""
+        return tuple(self._targets.values())
 
     def start(self) -> None:
         """Begin to post; once, on the running event loop."""
@@ -126,12 +142,15 @@ class Webhooks:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def writes(self, message: Message) -> list[Write]:
-        """Return the rows that make a message wait, one for each target that is told of its organisation."""
+    def writes(self, message: Message, *, to: str = "") -> list[Write]:
+        """Return the rows that make a message wait, one for each target that is told of its organisation; `to` names
+        the only one that is told, and then only if it names the organisation.
+        """
         waiting = (
             Waiting(target=target.name, message=message, due_s=self._clock.wall_s())
             for target in self._targets.values()
-            if not target.orgs or message.org in target.orgs
+            if (message.org in target.orgs and target.name == to)
+            or (not to and (not target.orgs or message.org in target.orgs))
         )
         return [_write(new_id("msg_"), each, "waiting", expected=0) for each in waiting]
 
@@ -158,7 +177,10 @@ class Webhooks:
             await asyncio.sleep(EVERY_S)
 
     async def step(self) -> None:
-        """Try each message that is due once; now and then forget the dead of a month ago."""
+        """Try each message that is due once, unless its target took none before it; now and then forget the dead of a
+        month ago.
+        """
+        self._deaf.clear()
         await self._each("waiting", self._offer)
         if self._clock.monotonic_s() >= self._sweep_s:
             self._sweep_s = self._clock.monotonic_s() + SWEEP_S
@@ -182,7 +204,7 @@ class Webhooks:
     async def _offer(self, row: Row, each: Waiting) -> None:
         """Lease a message that is due, so that no other process posts it meanwhile, and try it."""
         now_s = self._clock.wall_s()
-        if each.due_s > now_s:
+        if each.due_s > now_s or each.target in self._deaf:
             return
         leased = msgspec.structs.replace(each, due_s=now_s + LEASE_S, attempts=each.attempts + 1)
         (version,) = await self._records.transact([_write(row.id, leased, "waiting", expected=row.version)])
@@ -193,9 +215,11 @@ class Webhooks:
         failure = await self._post(id, each)
         if not failure:
             self.delivered += 1
+            self.taken.append(_taken(each, self._clock.wall_s()))
             await self._records.transact([_gone(id, version)])
             return
         self.failures += 1
+        self._deaf.add(each.target)
         now_s = self._clock.wall_s()
         is_dead = each.attempts >= ATTEMPTS_MOST
         pause_s = 0.0 if is_dead else min(PAUSE_S * 2 ** (each.attempts - 1), PAUSE_MOST_S)
@@ -232,7 +256,7 @@ class Webhooks:
 
 def _write(id: str, each: Waiting, state: str, *, expected: int) -> Write:
     value = msgspec.json.encode(each)
-    if len(value) > BODY_BYTES:
+    if not expected and len(value) > BODY_BYTES:  # what waits already may grow by its failures
         raise Unavailable("The message of a webhook is too large.", value=len(value), limit=BODY_BYTES)
     return Write(
         collection="webhooks",
@@ -242,6 +266,12 @@ def _write(id: str, each: Waiting, state: str, *, expected: int) -> Write:
         indexed={"state": state},
         expected=expected,
     )
+
+
+def _taken(each: Waiting, at_s: float) -> Waiting:
+    """Return a message as it is remembered once somebody took it: its words, not its data."""
+    message = msgspec.structs.replace(each.message, data=msgspec.Raw(b"null"))
+    return msgspec.structs.replace(each, message=message, due_s=at_s, failure="")
 
 
 def _gone(id: str, version: int) -> Write:

@@ -224,7 +224,9 @@ class Connection(asyncio.Protocol):
         self._chunks = None
 
     def _dispatch(self, request: Request) -> None:
-        """The request is complete: answer it here if it is the browser's preflight, else hand it on."""
+        """The request is complete: answer it here if it is the browser's preflight or the door refuses it, else hand
+        it on.
+        """
         self._phase = BUSY
         site = self._site
         responder = self._responder = Responder(self._transport, site, self._reply_done, request)
@@ -235,6 +237,11 @@ class Connection(asyncio.Protocol):
             if is_preflight(request):
                 self._preflight(request, responder)
                 return
+        if site.door is not None and (refusal := site.door(request)) is not None:
+            site.stats.requests += 1
+            site.stats.refused += 1
+            responder.send(*refusal)
+            return
         site.spawn(request, responder)
 
     def _preflight(self, request: Request, responder: Responder) -> None:

@@ -89,11 +89,19 @@ class Request:
 class HeadParser:
     """Turns complete heads (through the empty line) into Requests. One serves all connections of a loop."""
 
-    __slots__ = ("_hosts", "_known_hosts", "_limits", "_lines", "headers")
+    __slots__ = ("_hosts", "_known_hosts", "_limits", "_lines", "_named_below", "headers")
 
-    def __init__(self, limits: ServerLimits, allowed_hosts: frozenset[str] | None = None) -> None:
-        """`allowed_hosts` holds names with or without a port; None serves any well-formed Host."""
+    def __init__(
+        self,
+        limits: ServerLimits,
+        allowed_hosts: frozenset[str] | None = None,
+        named_below: tuple[str, ...] = (),
+    ) -> None:
+        """`allowed_hosts` holds names with or without a port; None serves any well-formed Host. Below `named_below`,
+        what is read (GET) has a name that may hold slashes, escaped or not.
+        """
         self._limits = limits
+        self._named_below = tuple([prefix.encode() for prefix in named_below])
         self._hosts = None if allowed_hosts is None else {name.lower().encode() for name in allowed_hosts}
         self._known_hosts: set[bytes] = set()
         self._lines: dict[bytes, tuple[str, str, bytes, int]] = {}
@@ -145,7 +153,7 @@ class HeadParser:
         method = METHODS.get(word)
         if method is None:
             raise MethodRefused(value=word.decode("ascii"), limit=", ".join(METHODS.values()))
-        path, query = self._split_target(target, host)
+        path, query = self._split_target(target, host, word)
         known = (method, path, query, minor)
         if (
             not query
@@ -197,7 +205,7 @@ class HeadParser:
         if len(self._known_hosts) < _KNOWN_HOSTS:
             self._known_hosts.add(host)
 
-    def _split_target(self, target: bytes, host: bytes) -> tuple[str, bytes]:
+    def _split_target(self, target: bytes, host: bytes, method: bytes) -> tuple[str, bytes]:
         """The target as (path, query), refused unless it has only one reading."""
         if len(target) > self._limits.target_bytes:
             raise TargetTooLong(field="target", value=len(target), limit=self._limits.target_bytes)
@@ -206,7 +214,11 @@ class HeadParser:
         path, mark, query = target.partition(b"?")
         if not _PATH.fullmatch(path):
             raise TargetRefused("The path holds a character that must be escaped.", field="path")
-        if (b"/." in path or b"//" in path or b"%" in path) and (reason := _path_confusion(path)):
+        read = path
+        if b"%2" in path and method == b"GET" and path.startswith(self._named_below):
+            # Whoever unescapes its slashes early reads the same name: so it is checked as they would read it.
+            read = path.replace(b"%2F", b"/").replace(b"%2f", b"/")
+        if (b"/." in read or b"//" in read or b"%" in read) and (reason := _path_confusion(read)):
             raise TargetRefused(
                 f"The path is ambiguous: {reason}.", field="path", remedy="Send the plain path."
             )

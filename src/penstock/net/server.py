@@ -25,10 +25,11 @@ from penstock.net.http1 import Headers, header
 from penstock.net.limits import ServerLimits
 from penstock.net.request import Request
 from penstock.net.responder import Responder
-from penstock.net.site import ErrorRenderer, Handler, Site, Stats
+from penstock.net.site import Door, ErrorRenderer, Handler, Site, Stats
 
 __all__ = [
-    "Cors", "ErrorRenderer", "Handler", "Headers", "Request", "Responder", "Server", "ServerLimits", "Stats", "header",
+    "Cors", "Door", "ErrorRenderer", "Handler", "Headers", "Request", "Responder", "Server", "ServerLimits", "Stats",
+    "header",
 ]  # fmt: skip
 
 _KEEPALIVE_IDLE_S, _KEEPALIVE_EVERY_S, _KEEPALIVE_PROBES = 10, 5, 3
@@ -48,11 +49,19 @@ class Server:
         allowed_hosts: frozenset[str] | None,
         cors: Cors | None,
         error_renderer: ErrorRenderer,
+        named_below: tuple[str, ...] = (),
     ) -> None:
-        """`allowed_hosts` None serves any Host; `cors` None refuses every preflight."""
+        """`allowed_hosts` None serves any Host; `cors` None refuses every preflight; what is read below `named_below`
+        has a name that may hold escaped slashes.
+        """
         self._limits = limits or ServerLimits()
         self._site = Site(
-            handler, self._limits, allowed_hosts=allowed_hosts, cors=cors, error_renderer=error_renderer
+            handler,
+            self._limits,
+            allowed_hosts=allowed_hosts,
+            cors=cors,
+            error_renderer=error_renderer,
+            named_below=named_below,
         )
         self._connections: set[Connection] = set()
         self._listener: asyncio.Server | None = None
@@ -68,6 +77,10 @@ class Server:
     def stats(self) -> Stats:
         """Live counters and gauges."""
         return self._site.stats
+
+    def guard(self, door: Door | None) -> None:
+        """Have every request from now on looked at by `door` first; None lets all in, and costs nothing."""
+        self._site.door = door
 
     async def start(
         self,

@@ -23,6 +23,9 @@ from penstock.net.responder import Responder
 
 Handler = Callable[[Request, Responder], Coroutine[Any, Any, None]]
 ErrorRenderer = Callable[[PenstockError, str], tuple[int, bytes, bytes]]
+Door = Callable[[Request], tuple[int, bytes, bytes] | None]
+"""Looks at a complete request before anything is done for it: None lets it in, else it is answered with this (status,
+header lines, body) and no more. It must not raise."""
 
 _log = logging.getLogger("penstock.net")
 
@@ -52,7 +55,7 @@ class Site:
     """The shared state of a server's connections, all on one loop."""
 
     __slots__ = (
-        "_date", "_prefixes", "cors", "draining", "error_renderer", "handler", "heads", "limits", "loop",
+        "_date", "_prefixes", "cors", "door", "draining", "error_renderer", "handler", "heads", "limits", "loop",
         "quiet", "stats", "tasks",
     )  # fmt: skip
 
@@ -64,13 +67,16 @@ class Site:
         allowed_hosts: frozenset[str] | None,
         cors: Cors | None,
         error_renderer: ErrorRenderer,
+        named_below: tuple[str, ...] = (),
     ) -> None:
         """Hold what connections need; `loop` is set when the server starts."""
         self.handler = handler
         self.limits = limits
         self.cors = cors
+        self.door: Door | None = None
+        """Stands before every request while it is there; None lets everything in."""
         self.error_renderer = error_renderer
-        self.heads = HeadParser(limits, allowed_hosts)
+        self.heads = HeadParser(limits, allowed_hosts, named_below)
         self.stats = Stats()
         self.tasks: set[asyncio.Task[None]] = set()
         self.draining = False

@@ -18,11 +18,18 @@ Errors: ProviderFailure.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
-from penstock.kernel.embed import EmbedReply, EmbedRequest
+from penstock.kernel.embed import (
+    EmbedReply,
+    EmbedRequest,
+    ModerationReply,
+    ModerationRequest,
+    RerankReply,
+    RerankRequest,
+)
 from penstock.kernel.errors import Upstream
 
 
@@ -51,6 +58,22 @@ class EmbedCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One attempt to have texts embedded; `request` names the provider's own model."""
 
     request: EmbedRequest
+    request_id: str
+    timers: CallTimers
+
+
+class RerankCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One attempt to have documents ordered; `request` names the provider's own model."""
+
+    request: RerankRequest
+    request_id: str
+    timers: CallTimers
+
+
+class ModerateCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One attempt to have texts and pictures judged; `request` names the provider's own model."""
+
+    request: ModerationRequest
     request_id: str
     timers: CallTimers
 
@@ -100,6 +123,8 @@ class ProviderFailure(Upstream):
         self.content_type = content_type
         self.may_retry = may_retry
         self.rates = rates
+        self.key = ""
+        """The name of the key it was called under, where its provider has several."""
         self.attempts: Sequence[tuple[object, ProviderFailure]] = ()
 
 
@@ -167,8 +192,28 @@ class CountsTokens(Protocol):
 
 
 class Embeds(Protocol):
-    """A provider that turns texts into vectors: one for each input, in their order."""
+    """A provider that turns texts into vectors: one for each input, in their order. What its `dialect` cannot be told
+    is "invalid" and not dispatched, as in the abilities below.
+    """
 
     async def embed(self, call: EmbedCall) -> EmbedReply:
-        """Make one attempt; what this vendor cannot be told is "invalid" and not dispatched. Raises ProviderFailure."""
+        """Make one attempt. Raises ProviderFailure."""
+        ...
+
+
+class Reranks(Protocol):
+    """A provider that orders documents by how well they answer a question, asked in the words of `rerank_dialect`."""
+
+    rerank_dialect: Literal["cohere", "tei"]
+
+    async def rerank(self, call: RerankCall) -> RerankReply:
+        """Make one attempt. Raises ProviderFailure."""
+        ...
+
+
+class Moderates(Protocol):
+    """A provider that judges texts and pictures: one verdict for each input, in their order."""
+
+    async def moderate(self, call: ModerateCall) -> ModerationReply:
+        """Make one attempt. Raises ProviderFailure."""
         ...

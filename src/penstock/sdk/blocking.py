@@ -20,6 +20,7 @@ from penstock.sdk.blocking_nouns import (
     BlockingBudgetCalls,
     BlockingCacheCalls,
     BlockingChangeCalls,
+    BlockingContentCalls,
     BlockingCostCalls,
     BlockingInvoiceCalls,
     BlockingKeyCalls,
@@ -27,13 +28,17 @@ from penstock.sdk.blocking_nouns import (
     BlockingModelCalls,
     BlockingPeopleCalls,
     BlockingPriceCalls,
-    BlockingRoutingCalls,
     BlockingScopeCalls,
     BlockingSessionCalls,
     BlockingSettingCalls,
     BlockingUsageCalls,
 )
-from penstock.sdk.blocking_streamed import BlockingChatCalls, BlockingOverviewCalls, BlockingRequestCalls
+from penstock.sdk.blocking_streamed import (
+    BlockingChatCalls,
+    BlockingOverviewCalls,
+    BlockingRequestCalls,
+    BlockingRoutingCalls,
+)
 from penstock.sdk.client import Client
 from penstock.sdk.people import Me
 from penstock.sdk.replies import Status
@@ -70,6 +75,7 @@ class BlockingClient:
         self.sessions = BlockingSessionCalls(background, self._client.sessions)
         self.changes = BlockingChangeCalls(background, self._client.changes)
         self.requests = BlockingRequestCalls(background, self._client.requests)
+        self.contents = BlockingContentCalls(background, self._client.contents)
         self.costs = BlockingCostCalls(background, self._client.costs)
         self.overview = BlockingOverviewCalls(background, self._client.overview)
         self.settings = BlockingSettingCalls(background, self._client.settings)

@@ -6,18 +6,30 @@ Written by scripts/blocking_client.py: change the async client, then run that.
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Unpack
 
 from penstock.sdk.background import BlockingCalls
+from penstock.sdk.contents import Content, ContentDecision, ContentRule, ContentRules, Forgetting, Forgotten
 from penstock.sdk.nouns.cache import CacheCalls
 from penstock.sdk.nouns.chat import ModelCalls
+from penstock.sdk.nouns.contents import ContentCalls
 from penstock.sdk.nouns.keys import KeyCalls
 from penstock.sdk.nouns.money import BudgetCalls, LedgerCalls, PriceCalls, ScopeCalls, UsageCalls
 from penstock.sdk.nouns.oversight import AlertCalls, AuditCalls, InvoiceCalls
 from penstock.sdk.nouns.people import ChangeCalls, PeopleCalls, SessionCalls
-from penstock.sdk.nouns.routing import RoutingCalls
 from penstock.sdk.nouns.sight import CostCalls, SettingCalls
-from penstock.sdk.oversight import Alerts, AuditAnswer, AuditQuery, CostForecast, Invoice, Reconciled, Tried
+from penstock.sdk.oversight import (
+    AlertRule,
+    Alerts,
+    AuditAnswer,
+    AuditLake,
+    AuditQuery,
+    CostForecast,
+    Deliveries,
+    Invoice,
+    Reconciled,
+    Tried,
+)
 from penstock.sdk.people import (
     ChangeView,
     Invited,
@@ -28,6 +40,7 @@ from penstock.sdk.people import (
     OidcView,
     PersonChange,
     PersonView,
+    SealView,
     SessionMade,
     SessionView,
     SignIn,
@@ -42,6 +55,7 @@ from penstock.sdk.replies import (
     MadeKey,
     Model,
     ModelPrice,
+    PromptCacheRow,
     Purge,
     Purged,
     ScopeLimits,
@@ -49,14 +63,6 @@ from penstock.sdk.replies import (
     Usage,
 )
 from penstock.sdk.requests import Costs, Filter, Settings
-from penstock.sdk.routing import (
-    RouteAnswer,
-    RouteQuestion,
-    RouteTiers,
-    RoutingCheck,
-    RoutingConfig,
-    RoutingVersion,
-)
 
 
 class BlockingCacheCalls(BlockingCalls[CacheCalls]):
@@ -65,6 +71,10 @@ class BlockingCacheCalls(BlockingCalls[CacheCalls]):
     def status(self, org: str = "") -> CacheFigures:
         """Return how the cache serves an organisation. Raises NotFound where no answers are kept."""
         return self._run(self._calls.status(org))
+
+    def prompts(self, org: str = "") -> tuple[PromptCacheRow, ...]:
+        """Return what vendors' own caches of prompts saved an organisation, the most first."""
+        return self._run(self._calls.prompts(org))
 
     def purge(self, request: Purge) -> Purged:
         """Forget answers, on every node within a second. Raises NotFound where no answers are kept."""
@@ -77,6 +87,26 @@ class BlockingModelCalls(BlockingCalls[ModelCalls]):
     def list(self) -> tuple[Model, ...]:
         """Return them."""
         return self._run(self._calls.list())
+
+
+class BlockingContentCalls(BlockingCalls[ContentCalls]):
+    """Prompts and answers, as far as their teams let them be known."""
+
+    def rules(self, org: str = "") -> ContentRules:
+        """Return what an organisation's teams let be known. Raises NotFound where nothing is known of any."""
+        return self._run(self._calls.rules(org))
+
+    def decide(self, request: ContentDecision) -> ContentRule:
+        """Decide what a team lets be known, on every node within seconds."""
+        return self._run(self._calls.decide(request))
+
+    def read(self, request_id: str, org: str = "") -> Content:
+        """Return what was kept of a request; that you read it is written down. Raises NotFound."""
+        return self._run(self._calls.read(request_id, org))
+
+    def forget(self, request: Forgetting) -> Forgotten:
+        """Make contents unreadable for ever, for everybody. Raises NotFound where none are kept."""
+        return self._run(self._calls.forget(request))
 
 
 class BlockingKeyCalls(BlockingCalls[KeyCalls]):
@@ -177,6 +207,10 @@ class BlockingLedgerCalls(BlockingCalls[LedgerCalls]):
 class BlockingAuditCalls(BlockingCalls[AuditCalls]):
     """The audit of requests, in SQL."""
 
+    def about(self, org: str = "") -> AuditLake:
+        """Return whether records are kept, and from when to when."""
+        return self._run(self._calls.about(org))
+
     def query(self, request: AuditQuery) -> AuditAnswer:
         """Answer one SELECT about the table `audit`. Raises Invalid, NotFound where there is no lake, Overloaded."""
         return self._run(self._calls.query(request))
@@ -188,6 +222,14 @@ class BlockingAlertCalls(BlockingCalls[AlertCalls]):
     def list(self, org: str = "") -> Alerts:
         """Return what stands and the latest of what was resolved; owners who name no one get all."""
         return self._run(self._calls.list(org))
+
+    def rules(self) -> tuple[AlertRule, ...]:
+        """Return every rule as it is in force."""
+        return self._run(self._calls.rules())
+
+    def deliveries(self, org: str = "") -> Deliveries:
+        """Return who is told of an organisation, and the latest messages; owners who name no one see everybody."""
+        return self._run(self._calls.deliveries(org))
 
     def test(self, org: str = "") -> Tried:
         """Send a message to everybody who is told of an organisation."""
@@ -298,43 +340,9 @@ class BlockingChangeCalls(BlockingCalls[ChangeCalls]):
         )
         return self._run(work)
 
-
-class BlockingRoutingCalls(BlockingCalls[RoutingCalls]):
-    """The routing configuration of the platform."""
-
-    def get(self, version: int = -1) -> RoutingConfig:
-        """Return a version with its document; -1 is the one in force. Raises NotFound."""
-        return self._run(self._calls.get(version))
-
-    def history(self, limit: int = 50) -> tuple[RoutingVersion, ...]:
-        """Return the versions, newest first; 0 is the settings file's."""
-        return self._run(self._calls.history(limit))
-
-    def tiers(self) -> tuple[RouteTiers, ...]:
-        """Return, by route, what telling easy requests from hard ones saved."""
-        return self._run(self._calls.tiers())
-
-    def check(self, document: dict[str, Any]) -> RoutingCheck:
-        """Check a document. Raises Invalid that lists every mistake."""
-        return self._run(self._calls.check(document))
-
-    def apply(
-        self,
-        document: dict[str, Any],
-        *,
-        why: str = "",
-        based_on: int | None = None,
-    ) -> RoutingVersion:
-        """Route by a document, everywhere within a second. Raises Invalid, Conflict when overtaken."""
-        return self._run(self._calls.apply(document, why=why, based_on=based_on))
-
-    def rollback(self, to: int | None = None, *, why: str = "") -> RoutingVersion:
-        """Go back to a version, or to the one before. Raises NotFound, Conflict when overtaken."""
-        return self._run(self._calls.rollback(to, why=why))
-
-    def explain(self, question: RouteQuestion) -> RouteAnswer:
-        """Return who would answer a request now, and why; nobody is called. Raises NotFound, Forbidden."""
-        return self._run(self._calls.explain(question))
+    def verify(self, *, org: str = "", head: str = "") -> SealView:
+        """Return whether an organisation's changes are as they were made; `head` is one that was noted once."""
+        return self._run(self._calls.verify(org=org, head=head))
 
 
 class BlockingCostCalls(BlockingCalls[CostCalls]):

@@ -6,13 +6,23 @@ Written by scripts/blocking_client.py: change the async client, then run that.
 
 from __future__ import annotations
 
-from typing import TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 from penstock.sdk.answers import Answer, Chunk, TokenUsage
 from penstock.sdk.background import Background, BlockingCalls, BlockingStream
 from penstock.sdk.nouns.chat import ChatCalls, ChatStream, Messages
+from penstock.sdk.nouns.routing import RoutingCalls
 from penstock.sdk.nouns.sight import OverviewCalls, RequestCalls
-from penstock.sdk.requests import Filter, Overview, RequestDetail, RequestPage, RequestView
+from penstock.sdk.requests import Filter, Overview, RequestDetail, RequestPage, RequestView, Scored
+from penstock.sdk.routing import (
+    Canaries,
+    RouteAnswer,
+    RouteQuestion,
+    RouteTiers,
+    RoutingCheck,
+    RoutingConfig,
+    RoutingVersion,
+)
 from penstock.sdk.streams import Live
 
 T = TypeVar("T")
@@ -111,6 +121,52 @@ class BlockingChatCalls(BlockingCalls[ChatCalls]):
         return BlockingChatStream(self._background, stream)
 
 
+class BlockingRoutingCalls(BlockingCalls[RoutingCalls]):
+    """The routing configuration of the platform."""
+
+    def get(self, version: int = -1) -> RoutingConfig:
+        """Return a version with its document; -1 is the one in force. Raises NotFound."""
+        return self._run(self._calls.get(version))
+
+    def history(self, limit: int = 50) -> tuple[RoutingVersion, ...]:
+        """Return the versions, newest first; 0 is the settings file's."""
+        return self._run(self._calls.history(limit))
+
+    def tiers(self) -> tuple[RouteTiers, ...]:
+        """Return, by route, what telling easy requests from hard ones saved."""
+        return self._run(self._calls.tiers())
+
+    def check(self, document: dict[str, Any]) -> RoutingCheck:
+        """Check a document. Raises Invalid that lists every mistake."""
+        return self._run(self._calls.check(document))
+
+    def apply(
+        self,
+        document: dict[str, Any],
+        *,
+        why: str = "",
+        based_on: int | None = None,
+    ) -> RoutingVersion:
+        """Route by a document, everywhere within a second. Raises Invalid, Conflict when overtaken."""
+        return self._run(self._calls.apply(document, why=why, based_on=based_on))
+
+    def rollback(self, to: int | None = None, *, why: str = "") -> RoutingVersion:
+        """Go back to a version, or to the one before. Raises NotFound, Conflict when overtaken."""
+        return self._run(self._calls.rollback(to, why=why))
+
+    def canaries(self) -> Canaries:
+        """Return every canary with what both sides did and the evidence against it."""
+        return self._run(self._calls.canaries())
+
+    def watch_canaries(self) -> BlockingLive[Canaries]:
+        """Return the canaries each time something about one changed, at most once a second: ``with``."""
+        return BlockingLive(self._background, self._calls.watch_canaries())
+
+    def explain(self, question: RouteQuestion) -> RouteAnswer:
+        """Return who would answer a request now, and why; nobody is called. Raises NotFound, Forbidden."""
+        return self._run(self._calls.explain(question))
+
+
 class BlockingRequestCalls(BlockingCalls[RequestCalls]):
     """Requests, one by one."""
 
@@ -121,6 +177,10 @@ class BlockingRequestCalls(BlockingCalls[RequestCalls]):
     def get(self, request_id: str) -> RequestDetail:
         """Return a request with its spans. Raises NotFound."""
         return self._run(self._calls.get(request_id))
+
+    def score(self, request_id: str, score: float) -> Scored:
+        """Say how good the answer of a request was, from 0 to 1, once. Raises NotFound, Conflict."""
+        return self._run(self._calls.score(request_id, score))
 
     def live(self, **which: Unpack[Filter]) -> BlockingLive[RequestView]:
         """Return requests as they end, at most 20 a second (`skipped` counts the rest): ``with``."""

@@ -18,6 +18,7 @@ from penstock.kernel.errors import Invalid
 from penstock.sdk.calls import Calls
 from penstock.sdk.nouns.cache import CacheCalls
 from penstock.sdk.nouns.chat import ChatCalls, ModelCalls
+from penstock.sdk.nouns.contents import ContentCalls
 from penstock.sdk.nouns.keys import KeyCalls
 from penstock.sdk.nouns.money import BudgetCalls, LedgerCalls, PriceCalls, ScopeCalls, UsageCalls
 from penstock.sdk.nouns.oversight import AlertCalls, AuditCalls, InvoiceCalls
@@ -59,6 +60,7 @@ class Client(Calls):
         self.sessions = SessionCalls(way)
         self.changes = ChangeCalls(way)
         self.requests = RequestCalls(way)
+        self.contents = ContentCalls(way)
         self.costs = CostCalls(way)
         self.overview = OverviewCalls(way)
         self.settings = SettingCalls(way)

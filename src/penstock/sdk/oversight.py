@@ -29,6 +29,17 @@ class AuditAnswer(msgspec.Struct, frozen=True, kw_only=True):
     truncated: bool
 
 
+class AuditLake(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be asked about: whether records are kept, on how many days (UTC), from which to which; "" for none."""
+
+    org: str
+    kept: bool
+    days: int = 0
+    first_day: str = ""
+    last_day: str = ""
+    flush_s: float = 0.0
+
+
 class AlertView(msgspec.Struct, frozen=True, kw_only=True):
     """An alert; the platform's own have no `org`."""
 
@@ -54,6 +65,51 @@ class Alerts(msgspec.Struct, frozen=True, kw_only=True):
     standing: tuple[AlertView, ...]
     past: tuple[AlertView, ...]
     dead: int | None = None
+
+
+class AlertRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule: it fires above `limit`, in the unit of its `kind`. `changed`: not as it is built in."""
+
+    rule: str
+    kind: str
+    severity: str
+    limit: float
+    floor: int = 0
+    for_s: float = 0.0
+    runbook: str = ""
+    off: bool = False
+    changed: bool = False
+
+
+class WebhookTarget(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who is told; of all organisations when `orgs` is empty. `host` is for owners."""
+
+    name: str
+    form: str
+    signed: bool
+    orgs: tuple[str, ...] = ()
+    host: str = ""
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """A message: waiting, taken or dead (given up). `due_s` is when it is tried next, or was last."""
+
+    target: str
+    type: str
+    org: str
+    text: str
+    at_s: float
+    state: str
+    attempts: int = 0
+    due_s: float = 0.0
+    failure: str = ""
+
+
+class Deliveries(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is told, and the latest messages, newest first; what was taken, of the asked node since it started."""
+
+    targets: tuple[WebhookTarget, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):

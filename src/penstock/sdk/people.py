@@ -162,6 +162,19 @@ class Me(_Unshown, msgspec.Struct, frozen=True, kw_only=True):
     csrf: str = ""
 
 
+class SealView(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the admin writes of an organisation are as they were made. Note `head`, and nothing up to now can be
+    taken away later unseen; `problems` is empty when nothing was touched.
+    """
+
+    org: str
+    seals: int
+    rows: int
+    unsealed: int
+    head: str
+    problems: tuple[str, ...]
+
+
 class ChangeView(msgspec.Struct, frozen=True, kw_only=True):
     """One change somebody made: who, what, and how it was before and after."""
 

@@ -142,6 +142,14 @@ class LedgerReport(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...]
 
 
+class CacheClass(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of the figures that one class of answers (static, semi, live) has."""
+
+    hits: int = 0
+    kept: int = 0
+    saved_nanos: int = 0
+
+
 class CacheFigures(msgspec.Struct, frozen=True, kw_only=True):
     """How one node's cache of answers served an organisation since the node started; amounts in nano-dollars. `store`
     is for owners.
@@ -154,15 +162,29 @@ class CacheFigures(msgspec.Struct, frozen=True, kw_only=True):
     kept: int = 0
     not_kept: int = 0
     saved_nanos: int = 0
+    classes: dict[str, CacheClass] = {}
     store: dict[str, int] | None = None
 
 
+class PromptCacheRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What a vendor's own cache of prompts saved at one back end (``provider/model``), in nano-dollars, below 0 where
+    writing cost more than reading saved.
+    """
+
+    backend: str
+    requests: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    saved_nanos: int = 0
+
+
 class Purge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What to forget: a tag, a model, or everything; one of them."""
+    """What to forget: a tag, a model, a key (as ``x-penstock-cache`` tells), or everything; one of them."""
 
     org: str = ""
     tag: str | None = None
     model: str | None = None
+    key: str | None = None
     everything: bool = False
 
 
@@ -196,7 +218,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """How the platform is: `dependencies` maps each to whether it works, `breakers` each back end to its state,
-    `unpriced` each model that is not served to the reason.
+    `quotas` each to the share (0 to 1) left of its vendor's scarcest limit, where the vendor tells it, and `unpriced`
+    each model that is not served to the reason.
     """
 
     version: str
@@ -211,3 +234,4 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     unpriced: dict[str, str]
     audit_waiting: int
     audit_dropped: int
+    quotas: dict[str, float] = {}

@@ -116,10 +116,18 @@ class SpanView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestDetail(msgspec.Struct, frozen=True, kw_only=True):
-    """A request with its spans, the root first."""
+    """A request with its spans, the root first, and how good its answer was said to be, 0 to 1."""
 
     request: RequestView
     spans: tuple[SpanView, ...] = ()
+    score: float | None = None
+
+
+class Scored(msgspec.Struct, frozen=True, kw_only=True):
+    """How good the answer of a request was said to be."""
+
+    request_id: str
+    score: float
 
 
 # --- costs ------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -46,6 +47,7 @@ class RouteQuestion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     output_tokens: int = 0
     text: str = ""
     draw: int = 0
+    feature: str = ""
 
 
 class ChosenTarget(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +63,9 @@ class ChosenTarget(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RouteAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Who would answer, in order, and why; `larger` are who a cascade would ask after a weak answer."""
+    """Who would answer, in order, and why; `larger` are who a cascade would ask after a weak answer, `fallback` what
+    the feature tries when all of them have failed.
+    """
 
     model: str
     version: int
@@ -69,6 +73,7 @@ class RouteAnswer(msgspec.Struct, frozen=True, kw_only=True):
     tier: str = ""
     targets: tuple[ChosenTarget, ...] = ()
     larger: tuple[ChosenTarget, ...] = ()
+    fallback: tuple[str, ...] = ()
 
 
 class RouteTiers(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,3 +86,61 @@ class RouteTiers(msgspec.Struct, frozen=True, kw_only=True):
     small_failed: int = 0
     large_failed: int = 0
     saved_nanos: int = 0
+
+
+class CanaryArm(msgspec.Struct, frozen=True, kw_only=True):
+    """One side's calls, of all nodes; times are means in milliseconds of the good ones, `score` the mean (0 to 1) of
+    `scores`.
+    """
+
+    calls: int = 0
+    failed: int = 0
+    first_token_ms: float = 0.0
+    latency_ms: float = 0.0
+    cost_nanos: int = 0
+    scores: int = 0
+    score: float = 0.0
+
+
+class CanaryEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What speaks against a canary by one metric (errors, first_token, latency, quality): 1 is nothing, `bound`
+    convicts it.
+    """
+
+    metric: str
+    evidence: float
+    bound: float
+
+    @property
+    def nearness(self) -> float:
+        """Return how near a conviction is, 0 to 1: evidence multiplies, so its logarithm is what grows evenly."""
+        if self.evidence <= 1.0 or self.bound <= 1.0:
+            return 0.0
+        return min(math.log(self.evidence) / math.log(self.bound), 1.0)
+
+
+class Canary(msgspec.Struct, frozen=True, kw_only=True):
+    """A route's canary. `state` is on trial, beginning, alike, all, off, rolled back or promoted."""
+
+    route: str
+    state: str
+    percent: float
+    labels: tuple[str, ...] = ()
+    production: tuple[str, ...] = ()
+    began_s: float = 0.0
+    control: CanaryArm = CanaryArm()
+    newcomer: CanaryArm = CanaryArm()
+    evidence: tuple[CanaryEvidence, ...] = ()
+    why: str = ""
+
+
+class Canaries(msgspec.Struct, frozen=True, kw_only=True):
+    """Every canary of the routes in force, and how they are judged."""
+
+    canaries: tuple[Canary, ...] = ()
+    rollback: bool = True
+    alpha: float = 0.0
+    advance: bool = False
+    steps: tuple[float, ...] = ()
+    hold_s: float = 0.0
+    least_calls: int = 0

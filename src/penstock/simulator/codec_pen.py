@@ -1,6 +1,7 @@
 """A pen made of a dialect's own renderers: the vendor that speaks it needs to bring only its errors and its headers.
 
-Promise: thoughts carry a signature; one of ours that comes back changed is refused, as the vendors do.
+Promise: thoughts carry a signature of their dialect's vendor; one that comes back changed, or that another vendor made,
+is refused, as the vendors do.
 """
 
 from __future__ import annotations
@@ -32,32 +33,39 @@ from penstock.simulator.asked import Asked
 from penstock.simulator.pen import HUGE_BYTES, half
 
 _USAGE: Final = re.compile(rb',"usage(?:Metadata)?":\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}')
-_OURS: Final = b"sim:"
 
 
-def signature_of(text: str) -> str:
-    """Return the signature under a thought, or a call by its name: base64, as the vendors' are."""
-    return base64.b64encode(b"%b%08x" % (_OURS, zlib.crc32(text.encode()))).decode()
+def signature_of(dialect: str, text: str) -> str:
+    """Return the vendor's signature under a thought, or a call by its name: base64, as the vendors' are."""
+    return base64.b64encode(b"%b%08x" % (_start(dialect), zlib.crc32(text.encode()))).decode()
 
 
 def check_signatures(request: ChatRequest) -> None:
-    """Raise `Invalid` where a thought comes back with a signature of ours that is not under it."""
+    """Raise `Invalid` where a thought comes back with a signature that this vendor did not make, or not for its words.
+
+    A stream tells words and signature apart, so a signature may come back without words.
+    """
     for index, message in enumerate(request.messages):
         for part in message.content:
-            if isinstance(part, Reasoning) and part.text and _is_ours(part.signature):
-                _compare(part.signature, signature_of(part.text), f"messages[{index}]")
+            if isinstance(part, Reasoning) and part.signature and not _is_good(request.dialect, part):
+                raise Invalid(
+                    "Invalid `signature` in `thinking` block.",
+                    field=f"messages[{index}]",
+                    value=part.signature,
+                )
 
 
-def _is_ours(signature: str) -> bool:
+def _is_good(dialect: str, thought: Reasoning) -> bool:
+    if thought.text:
+        return thought.signature == signature_of(dialect, thought.text)
     try:
-        return base64.b64decode(signature).startswith(_OURS)
+        return base64.urlsafe_b64decode(thought.signature).startswith(_start(dialect))
     except ValueError:
         return False
 
 
-def _compare(told: str, expected: str, field: str) -> None:
-    if told != expected:
-        raise Invalid("Invalid `signature` in `thinking` block.", field=field, value=told)
+def _start(dialect: str) -> bytes:
+    return b"sim:%b:" % dialect.encode()
 
 
 class CodecPen:
@@ -142,7 +150,7 @@ class CodecPen:
             return
         for thought in answer.thoughts:
             yield self._writer.event(ChatEvent(index=index, reasoning=thought)), 1
-        signature = signature_of("".join(answer.thoughts))
+        signature = signature_of(self.codec.name, "".join(answer.thoughts))
         yield self._writer.event(ChatEvent(index=index, signature=signature)), 0
 
     def _message(self, answer: Answer) -> Message:
@@ -151,7 +159,7 @@ class CodecPen:
         return Message(
             role="assistant",
             content=(
-                *((Reasoning(thoughts, signature_of(thoughts)),) if thoughts else ()),
+                *((Reasoning(thoughts, signature_of(self.codec.name, thoughts)),) if thoughts else ()),
                 *((Text(said),) if said else ()),
             ),
             tool_calls=tuple(
@@ -165,5 +173,5 @@ class CodecPen:
     def _call_extras(self, answer: Answer, number: int) -> Extras:
         if number or not self.signs_calls or not answer.thoughts:
             return {}
-        signature = signature_of(answer.tools[0].name)
+        signature = signature_of(self.codec.name, answer.tools[0].name)
         return {"extra_content": Raw(b'{"google":{"thought_signature":"%b"}}' % signature.encode())}

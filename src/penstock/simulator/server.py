@@ -3,7 +3,9 @@
     POST /v1/chat/completions     a chat; `x-simulate: cut;after=3` or model `sim/cut;after=3` orders a misbehaviour
     POST /v1/messages             the same on Anthropic's wire; …/count_tokens counts
     POST /v1beta/models/M:VERB    the same on Gemini's: generateContent, streamGenerateContent?alt=sse, countTokens
-    POST /v1/embeddings           vectors, on OpenAI's wire
+                                  (and embedContent, batchEmbedContents)
+    POST /v1/embeddings           vectors, and /v1/moderations, verdicts, on OpenAI's wire
+    POST /v2/rerank               an order of documents, on Cohere's wire; /v1/rerank on vLLM's, /rerank on TEI's
     GET  /v1/models               the models it offers, in the words of the vendor whose headers the caller sends
     GET  /truth?after=0&limit=100 closed rows above a sequence, oldest first
     GET  /truth/summary           totals
@@ -30,9 +32,10 @@ from penstock.kernel.errors import Cancelled, Invalid, NotFound, PenstockError, 
 from penstock.kernel.ids import new_id
 from penstock.kernel.money import Rates, rates
 from penstock.net.server import Request, Responder, Server, ServerLimits
-from penstock.simulator import embeddings
 from penstock.simulator.answers import answers
+from penstock.simulator.asked import Asked
 from penstock.simulator.behaviour import Behaviour, Speeds, parse_order
+from penstock.simulator.calls import EMBED_GEMINI, SERVED, Served
 from penstock.simulator.chat import Chat
 from penstock.simulator.faces import (
     ANTHROPIC,
@@ -47,7 +50,7 @@ from penstock.simulator.faces import (
 )
 from penstock.simulator.pen import REFUSALS, told_of
 from penstock.simulator.truth import MAX_ROWS, PAGE_ROWS, Truth, TruthRow
-from penstock.simulator.wire import JSON, OpenAIPen, encode
+from penstock.simulator.wire import JSON, encode
 
 _FEMTOS_PER_NANO: Final = 1_000_000
 DEFAULT_PRICE: Final = rates(input=150_000_000, output=600_000_000)
@@ -69,6 +72,8 @@ class SimulatorOptions(msgspec.Struct, frozen=True, kw_only=True):
     prices: Mapping[str, Rates] = {}
     """Nano-dollars per million tokens by model; `default_price` for the rest."""
     default_price: Rates = DEFAULT_PRICE
+    search_nanos: int = 2_000_000
+    """Nano-dollars for one search unit of a reranking on Cohere's wire."""
     key: str = ""
     """When set, chats need it, each wire in its vendor's header."""
     truth_path: Path | None = None
@@ -102,8 +107,8 @@ class Simulator:
         match request.method, request.path:
             case "POST", "/v1/chat/completions":
                 await self._chat(OPENAI, request, responder)
-            case "POST", "/v1/embeddings":
-                await self._embed(request, responder)
+            case "POST", path if path in SERVED:
+                await self._call(SERVED[path], request, responder)
             case "POST", "/v1/messages":
                 await self._chat(ANTHROPIC, request, responder)
             case "POST", "/v1/messages/count_tokens":
@@ -123,6 +128,8 @@ class Simulator:
             case "countTokens":
                 self._check_key(GEMINI, request)
                 responder.send(200, JSON, count_gemini(request))
+            case "embedContent" | "batchEmbedContents":
+                await self._call(EMBED_GEMINI, request, responder)
             case _:
                 raise NotFound(field="path", value=request.path)
 
@@ -152,22 +159,26 @@ class Simulator:
 
         await self._booked(face, request, responder, converse)
 
-    async def _embed(self, request: Request, responder: Responder) -> None:
-        async def embed(row: TruthRow) -> None:
-            self._check_key(OPENAI, request)
-            asked = embeddings.parse_request(request.body)
-            row.model, row.input_tokens = asked.model, embeddings.input_tokens(asked)
+    async def _call(self, served: Served, request: Request, responder: Responder) -> None:
+        """Serve what is no chat."""
+        face = served.face
+
+        async def call(row: TruthRow) -> None:
+            self._check_key(face, request)
+            asked = served.open(request)
+            row.model, row.input_tokens = asked.model, asked.input_tokens
             fault = self.behaviour.next(request.header(b"x-simulate"), asked.model).misbehaviour
             row.behaviour = row.outcome = fault.kind
             if fault.kind in REFUSALS:
-                pen = OpenAIPen(row.id, int(row.received_s), embeddings.counted(asked), told_of(fault.kind))
+                unsaid = Asked(model=asked.model, stream=False, seed=0, input_tokens=asked.input_tokens)
+                pen = face.pen(row.id, int(row.received_s), unsaid, told_of(fault.kind))
                 row.status, headers, body = pen.refusal(fault.kind, fault.seconds)
                 responder.send(row.status, headers, body)
                 return
-            row.outcome, row.status, row.billed = "ok", 200, True
-            responder.send(200, JSON, embeddings.answer(asked))
+            row.outcome, row.status, row.billed, row.searches = "ok", 200, not asked.free, asked.searches
+            responder.send(200, JSON, asked.answer)
 
-        await self._booked(OPENAI, request, responder, embed)
+        await self._booked(face, request, responder, call)
 
     async def _booked(
         self,
@@ -224,6 +235,8 @@ class Simulator:
     def _cost_nanos(self, row: TruthRow) -> int:
         """Price a row: femto-dollars summed, rounded up once, as `kernel.money` does."""
         rate = self.options.prices.get(row.model, self.options.default_price)
+        if row.searches:
+            return row.searches * self.options.search_nanos
         return -(-(row.input_tokens * rate.input + row.output_tokens * rate.output) // _FEMTOS_PER_NANO)
 
     def _page(self, query: bytes) -> bytes:

@@ -39,6 +39,8 @@ class TruthRow(msgspec.Struct, kw_only=True, gc=False):
     """"ok", the misbehaviour that showed, "refused" (the request was wrong) or "client_gone"."""
     status: int = 0
     input_tokens: int = 0
+    searches: int = 0
+    """Search units of a reranking that is billed by them, and not by tokens."""
     output_tokens: int = 0
     """Generated, whether or not they left."""
     sent_tokens: int = 0

@@ -18,13 +18,16 @@ from penstock.dialects.codecs import CODECS
 from penstock.edge import errors
 from penstock.edge.app import Edge
 from penstock.edge.routes import Routes
+from penstock.gateway import models
 from penstock.gateway.admission import Admission
-from penstock.gateway.cached_answers import CachedAnswers
 from penstock.gateway.calling import Calling
+from penstock.gateway.contents import ContentCare
 from penstock.gateway.http import Chats
 from penstock.gateway.idempotency import COLLECTION as IDEMPOTENCY
 from penstock.gateway.idempotency import Idempotency
-from penstock.gateway.pipeline import Inspection, Pipeline
+from penstock.gateway.later_book import COLLECTIONS as LATER
+from penstock.gateway.output_care import OutputCare
+from penstock.gateway.pipeline import Choices, Inspection, Pipeline
 from penstock.gateway.prompt_cache import PromptCacheCare
 from penstock.gateway.relay import Relay
 from penstock.gateway.rollouts import COLLECTIONS as ROLLOUTS
@@ -36,6 +39,8 @@ from penstock.kernel.ids import new_id
 from penstock.kernel.settings import Settings
 from penstock.mechanisms.audit import AuditPipe, Listener
 from penstock.mechanisms.config_versions import COLLECTIONS as ROUTING_VERSIONS
+from penstock.mechanisms.feedback import COLLECTIONS as FEEDBACK
+from penstock.mechanisms.feedback import Feedback
 from penstock.mechanisms.headroom import Headroom
 from penstock.mechanisms.limits import Plans
 from penstock.mechanisms.resilience import Resilience
@@ -43,21 +48,28 @@ from penstock.mechanisms.telemetry import Metrics
 from penstock.mechanisms.tenancy import Tenancy
 from penstock.net.server import Cors, Server, ServerLimits
 from penstock.net.tls import server_context
+from penstock.ports.secrets import Secrets
 from penstock.wiring import adapters
 from penstock.wiring.answers import open_answers
 from penstock.wiring.batches import COLLECTIONS as BATCHES
-from penstock.wiring.callers import COLLECTIONS, Rarely, open_callers, trim_changes
+from penstock.wiring.callers import COLLECTIONS, SEAL_S, Rarely, open_callers, seal_changes, trim_changes
 from penstock.wiring.catalogue import Catalogue
+from penstock.wiring.contents import COLLECTIONS as CONTENTS
+from penstock.wiring.contents import open_contents
+from penstock.wiring.context import ContextRungs, Vendors, open_context
 from penstock.wiring.health import Health
+from penstock.wiring.later import open_later, work_later
+from penstock.wiring.overload import declare_overload, open_guard, open_waiting
 from penstock.wiring.oversight import COLLECTIONS as OVERSIGHT
 from penstock.wiring.oversight import open_oversight
 from penstock.wiring.owner import ADMIN_KEY, adopt_admin_key
-from penstock.wiring.platform import Platform, Stores
+from penstock.wiring.platform import Platform, Stores, Waiting
 from penstock.wiring.privacy import open_privacy
 from penstock.wiring.rollouts import open_canaries
 from penstock.wiring.routes import declare_routes
 from penstock.wiring.routing import open_catalogue, open_routing
 from penstock.wiring.sight import declare_metrics
+from penstock.wiring.sight_features import declare_canaries, declare_features
 from penstock.wiring.sight_feeds import SightFeeds, TraceTrim, open_sight_feeds
 from penstock.wiring.span_export import open_span_feed
 
@@ -81,16 +93,25 @@ async def start(
     async with AsyncExitStack() as opening:
         platform = await _assemble(settings, env, listeners, opening)
         declare_routes(platform)
+        platform.guard = open_guard(platform, opening)
         declare_metrics(platform)
+        declare_features(platform)
+        declare_overload(platform)
         platform.oversight = await open_oversight(platform, adapters.secrets(settings, env), opening)
+        work_later(platform, platform.oversight.webhooks, opening)
         canaries = open_canaries(
             settings,
             platform.stores,
             platform.clock,
             platform.routing.versions,
+            platform.resilience,
             platform.oversight.alerts.tell,
         )
         platform.audit.listen(canaries)
+        platform.canaries = canaries
+        platform.feedback.listen(canaries.score)
+        declare_canaries(platform.metrics, canaries)
+        platform.audit.listen(platform.prompt_savings)
         if env.get(ADMIN_KEY):
             await adopt_admin_key(platform.tenancy, env[ADMIN_KEY])
         platform.settings_file = "" if file is None else str(file)
@@ -125,33 +146,34 @@ async def _assemble(
     kept = adapters.secrets(settings, env)
     stores = await _open_stores(settings, clock, opening)
     callers = await open_callers(settings, stores, kept, clock, opening)
-    tenancy = callers.tenancy
     providers = await adapters.found_providers(settings, env)
     resilience = Resilience(settings.resilience, clock)
     catalogue = await open_catalogue(settings, providers, kept, resilience, clock, opening)
     routing = await open_routing(settings, stores, catalogue, clock)
     plans = Plans(clock)
-    admission = Admission(
-        settings.admission, plans, stores.state, stores.ledger, settings.ledger.hold_timeout_s
-    )
+    admission = _admission(settings, stores, plans)
     metrics = Metrics()
     sight = await open_sight_feeds(settings, clock, opening)
     spans = await open_span_feed(settings.otel, providers, kept, opening)
     heard_by = (metrics, routing.tiers, *sight.listeners, *((spans,) if spans else ()), *listeners)
     audit = _open_audit(settings, stores, clock, heard_by, opening)
     answers = await open_answers(settings, stores.signals, kept, clock, opening)
-    inspections = await _inspections(settings, clock, opening)
-    rungs = _Rungs(catalogue, tenancy, admission, resilience, audit, inspections, answers)
+    vendors = Vendors(catalogue, admission, resilience, answers)
+    chosen = await _choices(settings, stores, vendors, callers.tenancy, clock, kept, opening=opening)
+    contents = await open_contents(settings, stores, kept, clock, opening)
+    waiting = open_waiting(settings.overload, catalogue, clock, audit)
+    rungs = _Rungs(catalogue, callers.tenancy, admission, resilience, audit, contents, waiting, chosen)
     routes = Routes()
     return Platform(
         settings=settings,
         clock=clock,
         stores=stores,
-        tenancy=tenancy,
+        tenancy=callers.tenancy,
         passwords=callers.passwords,
         people=callers.people,
         sessions=callers.sessions,
         changes=callers.changes,
+        feedback=Feedback(stores.records, clock, days=settings.traces.retain_days),
         machines=callers.machines,
         authenticator=callers.authenticator,
         oidc=callers.oidc,
@@ -170,11 +192,34 @@ async def _assemble(
         routes=routes,
         server=_server(settings, Edge(routes, callers.authenticator)),
         chats=_chats(settings, clock, stores, rungs),
-        answers=answers,
-        inspections=inspections,
+        chosen=chosen,
+        contents=contents,
+        waiting=waiting,
         health=_health(stores, sight),
         resources=opening,
     )
+
+
+def _admission(settings: Settings, stores: Stores, plans: Plans) -> Admission:
+    timeout_s = settings.ledger.hold_timeout_s
+    return Admission(settings.admission, plans, stores.state, stores.ledger, timeout_s)
+
+
+async def _choices(
+    settings: Settings,
+    stores: Stores,
+    vendors: Vendors,
+    tenancy: Tenancy,
+    clock: Clock,
+    kept: Secrets,
+    *,
+    opening: AsyncExitStack,
+) -> Choices:
+    """Return what this deployment has on the way of a chat beside the mandatory steps."""
+    context = await open_context(settings, vendors, stores.signals, kept, clock, opening)
+    inspections = await _inspections(settings, context, clock, opening)
+    later = await open_later(settings, stores, tenancy, kept, clock)
+    return Choices(inspections, vendors.answers, later, context.windows)
 
 
 def _open_audit(
@@ -198,10 +243,15 @@ def _health(stores: Stores, sight: SightFeeds) -> Health:
     return health
 
 
-async def _inspections(settings: Settings, clock: Clock, opening: AsyncExitStack) -> tuple[Inspection, ...]:
-    """Return what looks into requests, in order: whoever marks what a vendor may keep sees what is really sent."""
+async def _inspections(
+    settings: Settings, context: ContextRungs, clock: Clock, opening: AsyncExitStack
+) -> tuple[Inspection, ...]:
+    """Return what looks into requests, in order: what is cut off need not be looked at, what is summarised must be;
+    whoever marks what a vendor may keep sees what is really sent.
+    """
+    privacy = await open_privacy(settings, clock, opening)
     marks = (PromptCacheCare(clock),) if settings.cache.mark_prompts else ()
-    return (*await open_privacy(settings, clock, opening), StructuredCare(), *marks)
+    return (*context.first, *privacy, *context.last, StructuredCare(), OutputCare(settings.output), *marks)
 
 
 class _Rungs(NamedTuple):
@@ -212,8 +262,9 @@ class _Rungs(NamedTuple):
     admission: Admission
     resilience: Resilience
     audit: AuditPipe
-    inspections: tuple[Inspection, ...]
-    answers: CachedAnswers | None
+    contents: ContentCare | None
+    waiting: Waiting
+    chosen: Choices
 
 
 def _chats(settings: Settings, clock: Clock, stores: Stores, rungs: _Rungs) -> Chats:
@@ -221,16 +272,15 @@ def _chats(settings: Settings, clock: Clock, stores: Stores, rungs: _Rungs) -> C
         routes=rungs.catalogue.current,
         tenancy=rungs.tenancy,
         admission=rungs.admission,
-        calling=Calling(rungs.admission, rungs.resilience, rungs.catalogue.loads),
+        calling=Calling(rungs.admission, rungs.resilience, rungs.catalogue.loads, rungs.waiting.rooms),
         ledger=stores.ledger,
         relay=Relay(stores.ledger, rungs.resilience, clock),
         audit=rungs.audit,
         wordings=Wordings(CODECS, clock),
-        inspections=rungs.inspections,
-        answers=rungs.answers,
+        chosen=rungs.chosen,
     )
     return Chats(
-        pipeline,
+        rungs.waiting.places.before(pipeline if rungs.contents is None else rungs.contents.over(pipeline)),
         Idempotency(stores.records, clock),
         clock,
         deadline_s=settings.admission.deadline_s,
@@ -242,7 +292,19 @@ async def _open_stores(settings: Settings, clock: Clock, opening: AsyncExitStack
     stream = await adapters.stream(settings, clock)
     opening.push_async_callback(stream.close)
     records = await adapters.records(
-        settings, (*COLLECTIONS, *ROUTING_VERSIONS, *BATCHES, *OVERSIGHT, *ROLLOUTS, IDEMPOTENCY), clock
+        settings,
+        (
+            *COLLECTIONS,
+            *ROUTING_VERSIONS,
+            *BATCHES,
+            *OVERSIGHT,
+            *ROLLOUTS,
+            *CONTENTS,
+            *FEEDBACK,
+            *LATER,
+            IDEMPOTENCY,
+        ),
+        clock,
     )
     opening.push_async_callback(records.close)
     state = await adapters.state(settings, clock)
@@ -270,6 +332,7 @@ def _server(settings: Settings, edge: Edge) -> Server:
         allowed_hosts=frozenset(server.allowed_hosts) or None,
         cors=Cors(origins=frozenset(server.cors_origins)) if server.cors_origins else None,
         error_renderer=errors.render,
+        named_below=models.BELOW,
     )
 
 
@@ -278,7 +341,9 @@ async def _tick(platform: Platform) -> None:
     stream, clock = platform.stores.stream, platform.clock
     kept_s = platform.settings.audit.retain_days * DAY_S
     forget_changes = Rarely(partial(trim_changes, platform), clock)
+    seal = Rarely(partial(seal_changes, platform), clock, SEAL_S)
     forget_alerts = Rarely(platform.oversight.alerts.trim, clock) if platform.oversight is not None else None
+    forget_scores = Rarely(platform.feedback.trim, clock)
     forget_traces = TraceTrim(platform)
 
     async def trim() -> None:
@@ -292,8 +357,11 @@ async def _tick(platform: Platform) -> None:
             platform.headroom.tick,
             trim,
             forget_changes.tick,
+            seal.tick,
             *((forget_alerts.tick,) if forget_alerts is not None else ()),
+            forget_scores.tick,
             forget_traces.tick,
+            *((platform.guard.tick,) if platform.guard is not None else ()),
         ):
             try:
                 await work()

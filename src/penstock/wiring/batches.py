@@ -10,24 +10,28 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from penstock.dialects.anthropic_batches import PATH as MESSAGES
 from penstock.edge.routes import Policy
 from penstock.gateway import batch_lines, batches, files
 from penstock.gateway.batch_lines import Lines, Way
 from penstock.gateway.batch_runs import BatchRuns
 from penstock.gateway.batches import BatchBook, Batches
+from penstock.gateway.faces import Face
 from penstock.gateway.files import DAY_S, Files
 from penstock.gateway.idempotency import Idempotency
+from penstock.gateway.message_batches import MessageBatches
 from penstock.kernel.errors import PenstockError
 from penstock.wiring import adapters
 from penstock.wiring.platform import Platform
+from penstock.wiring.sight_features import declare_batches
 
 COLLECTIONS = (files.COLLECTION, batches.COLLECTION, batch_lines.COLLECTION)
 FORGET_S = 3_600.0
 _log = logging.getLogger("penstock.wiring")
 
 
-def open_batches(platform: Platform, ways: Mapping[str, Way]) -> None:
-    """Serve files and batches, and work on batches of the endpoints in `ways`."""
+def open_batches(platform: Platform, ways: Mapping[str, Way], anthropic: Face) -> None:
+    """Serve files and batches, Anthropic's by the face `anthropic`, and work on those of the endpoints in `ways`."""
     settings, clock, records = platform.settings, platform.clock, platform.stores.records
     chosen = settings.batches
     blobs = adapters.adapter("blobs.embedded", "FileBlobs")(Path(settings.store.data) / "blobs", clock)
@@ -52,6 +56,7 @@ def open_batches(platform: Platform, ways: Mapping[str, Way]) -> None:
         concurrency=chosen.concurrency,
         running=chosen.running,
     )
+    declare_batches(platform.metrics, runs)
     tasks = [
         asyncio.create_task(runs.watch(), name="batches"),
         asyncio.create_task(_forget(runs, chosen.kept_days * DAY_S), name="forget batches"),
@@ -65,6 +70,10 @@ def open_batches(platform: Platform, ways: Mapping[str, Way]) -> None:
 
     platform.resources.push_async_callback(close)
     _declare(platform, kept, Batches(book, kept, platform.tenancy, clock, runs.wake))
+    messages = MessageBatches(
+        book, kept, platform.tenancy, clock, anthropic, runs.wake, max_lines=chosen.max_lines
+    )
+    _declare_messages(platform, messages)
 
 
 def _declare(platform: Platform, kept: Files, served: Batches) -> None:
@@ -77,6 +86,15 @@ def _declare(platform: Platform, kept: Files, served: Batches) -> None:
     routes.add("GET", "/v1/batches", Policy.CALLER, served.list)
     routes.mount("/v1/batches/", Policy.CALLER, served.one, method="GET")
     routes.mount("/v1/batches/", Policy.CALLER, served.cancel, method="POST")
+
+
+def _declare_messages(platform: Platform, served: MessageBatches) -> None:
+    routes = platform.routes
+    routes.add("POST", MESSAGES, Policy.CALLER, served.create)
+    routes.add("GET", MESSAGES, Policy.CALLER, served.list)
+    routes.mount(f"{MESSAGES}/", Policy.CALLER, served.one, method="GET")
+    routes.mount(f"{MESSAGES}/", Policy.CALLER, served.cancel, method="POST")
+    routes.mount(f"{MESSAGES}/", Policy.CALLER, served.delete, method="DELETE")
 
 
 async def _forget(runs: BatchRuns, kept_s: float) -> None:

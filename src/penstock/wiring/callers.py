@@ -5,10 +5,12 @@ Promise: all of them know one pepper and one store; what was opened here is let 
 
 from __future__ import annotations
 
+import hmac
 import importlib
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from hashlib import sha256
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -40,6 +42,7 @@ COLLECTIONS = (
 )
 DAY_S = 86_400
 RARELY_S = 3_600.0
+SEAL_S = 10.0
 OUTSIDERS = "penstock.wiring.outsiders"
 """Loaded only where it is needed: signatures need cryptography, which is 10 MB of memory."""
 
@@ -79,7 +82,7 @@ async def open_callers(
         passwords=passwords,
         sessions=sessions,
         people=people,
-        changes=Changes(stores.records),
+        changes=Changes(stores.records, hmac.digest(pepper, b"change seals", sha256().name)),
         machines=machines,
         authenticator=Authenticator(tenancy, sessions, machines),
         oidc=door,
@@ -91,19 +94,22 @@ def _outsiders() -> ModuleType:
 
 
 class Rarely:
-    """Work of a tick that is done once an hour, the first time at the first tick."""
+    """Work of a tick that is done once an hour or so, the first time at the first tick."""
 
-    def __init__(self, work: Callable[[], Awaitable[object]], clock: Clock) -> None:
-        """Do `work`."""
+    def __init__(
+        self, work: Callable[[], Awaitable[object]], clock: Clock, every_s: float = RARELY_S
+    ) -> None:
+        """Do `work` every `every_s` seconds."""
         self._work = work
+        self._every_s = every_s
         self._clock = clock
         self._due_s = 0.0
 
     async def tick(self) -> None:
-        """Do the work if it is due; what failed is due again at the next hour."""
+        """Do the work if it is due; what failed is due again after the same time."""
         now_s = self._clock.monotonic_s()
         if now_s >= self._due_s:
-            self._due_s = now_s + RARELY_S
+            self._due_s = now_s + self._every_s
             await self._work()
 
 
@@ -111,3 +117,8 @@ async def trim_changes(platform: Platform) -> int:
     """Forget admin writes older than `auth.changes_days`; returns how many went."""
     kept_s = platform.settings.auth.changes_days * DAY_S
     return await platform.changes.trim(platform.clock.wall_s() - kept_s)
+
+
+async def seal_changes(platform: Platform) -> int:
+    """Seal the admin writes that have settled; returns how many."""
+    return await platform.changes.seals.seal(platform.clock.wall_s())

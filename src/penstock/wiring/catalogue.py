@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
+from penstock.gateway.features import Means
 from penstock.gateway.key_pool import KeyPool
 from penstock.gateway.load import Loads
+from penstock.gateway.moderations import DEFAULT_MODEL
 from penstock.gateway.routing import Endpoint, RouteTable
 from penstock.kernel.clock import Clock
 from penstock.kernel.errors import PenstockError
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("penstock.wiring")
 DAY_S = 86_400
+CALLED = {"moderation": DEFAULT_MODEL}
+"""Rows of the price table that stand for a family of models, and what its vendor calls the one to ask."""
 
 
 class Catalogue:
@@ -48,7 +52,10 @@ class Catalogue:
         self, settings: Settings, prices: PriceBook, clock: Clock, loads: Loads | None = None
     ) -> None:
         """Start without any provider; `open` brings them. `loads` tell routes how back ends are."""
-        self._document = RoutingDocument(routes=settings.routes, residency=settings.residency)
+        self._document = RoutingDocument(
+            routes=settings.routes, residency=settings.residency, features=settings.features
+        )
+        self._means = _means(settings)
         self.loads = loads
         self._aged = False
         self._clock = clock
@@ -70,7 +77,7 @@ class Catalogue:
                 provider=provider, models=(), timers=_timers(settings), region=settings.region
             )
         await asyncio.gather(*[self._ask(settings) for settings in providers])
-        self._rebuild()
+        self._rebuild(sound=False)
 
     async def tick(self) -> None:
         """Follow the day, and have silent providers asked again. Called once a second; waits for none of them."""
@@ -104,14 +111,18 @@ class Catalogue:
         models = await self._models(settings, endpoint.provider)
         self._endpoints[settings.name] = msgspec.structs.replace(endpoint, models=models)
 
-    def built(self, document: RoutingDocument) -> RouteTable:
-        """Return the table that a routing document comes to today; raises Invalid listing every mistake."""
+    def built(self, document: RoutingDocument, *, sound: bool = False) -> RouteTable:
+        """Return the table that a routing document comes to today; raises Invalid listing every mistake. What was found
+        `sound` before is not held to what providers serve by now.
+        """
         return RouteTable(
             self._endpoints,
             document.routes,
             self.prices,
             self._today(),
             residency=document.residency,
+            features=document.features,
+            means=None if sound else self._means,
             load=self.loads,
         )
 
@@ -123,8 +134,8 @@ class Catalogue:
         self.table = table
         self._aged = True
 
-    def _rebuild(self) -> None:
-        self.table = self.built(self._document)
+    def _rebuild(self, *, sound: bool = True) -> None:
+        self.table = self.built(self._document, sound=sound)
         for model, reason in self.table.unpriced.items():
             _log.warning("model %s is not served: %s", model, reason)
 
@@ -137,7 +148,7 @@ class Catalogue:
         if settings.secret.startswith(FOUND):
             today = datetime.fromtimestamp(self._clock.wall_s(), UTC).date()
             vendor = settings.billed_by
-            rows = (p.model for p in self.prices.rows(today) if p.provider == vendor)
+            rows = (CALLED.get(p.model, p.model) for p in self.prices.rows(today) if p.provider == vendor)
             # Some rows are patterns (fine-tuned models): what is not priced under its own name is not offered.
             return tuple(model for model in rows if self.prices.price(vendor, model, today) is not None)
         if not hasattr(provider, "models"):
@@ -169,6 +180,12 @@ async def _opened(settings: ProviderSettings, kept: Secrets, clock: Clock) -> Ch
     return KeyPool(keys, clock)
 
 
+def _means(settings: Settings) -> Means:
+    """Return what features can fall back to here."""
+    webhooks = {each.name: frozenset(each.orgs) for each in settings.webhooks}
+    return Means(stale=bool(settings.cache.url and settings.cache.stale_s), webhooks=webhooks)
+
+
 def price_book(settings: Settings, providers: tuple[ProviderSettings, ...]) -> PriceBook:
     """Load the price table with the configuration's own prices, free providers and limits on top."""
     priced = [p for p in settings.prices if not p.free]
@@ -198,6 +215,7 @@ def _override(settings: PriceSettings) -> PriceOverride:
         input=settings.input,
         output=settings.output,
         cached_input=settings.cached_input or None,
+        per_request=settings.per_request,
         effective_from=date.fromisoformat(settings.from_date) if settings.from_date else date.min,
     )
 

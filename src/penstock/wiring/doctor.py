@@ -1,4 +1,5 @@
-"""What `penstock doctor` looks at: settings, safety, machine, books, providers, a collector, every store's contract.
+"""What `penstock doctor` looks at: settings, safety, machine, books, providers, a collector, webhooks, every store's
+contract.
 
 Promises: each finding says what was looked at and, when it is not well, why and what to do; one that fails does not
 hide the next; a case that was not tried, for want of a harm that nobody does to a live deployment, is never counted as
@@ -24,7 +25,8 @@ import msgspec
 from penstock.contracts.case import Case, NotTried
 from penstock.kernel.clock import SystemClock
 from penstock.kernel.errors import Forbidden, Invalid, NotFound, PenstockError, Unavailable
-from penstock.kernel.settings import ProviderSettings, Settings
+from penstock.kernel.settings import ProviderSettings, Settings, WebhookSettings
+from penstock.mechanisms.webhooks import signature
 from penstock.ports.providers import ListsModels
 from penstock.wiring import adapters, safety
 from penstock.wiring.books import verify_offline
@@ -79,6 +81,8 @@ async def examine(settings: Settings, env: dict[str, str]) -> AsyncGenerator[Fin
         yield await _found(f"provider {provider.name}", _reachable(provider, settings, env))
     if settings.otel.endpoint:
         yield await _found("collector", _collecting(settings, env))
+    for target in settings.webhooks:
+        yield await _found(f"webhook {target.name}", _posting(target, settings, env))
     scratch = await asyncio.to_thread(_scratch, data)
     try:
         for suite in suites(settings, scratch):
@@ -223,6 +227,25 @@ async def _collecting(settings: Settings, env: dict[str, str]) -> str:
     finally:
         await sink.close()
     return "takes traces"
+
+
+async def _posting(target: WebhookSettings, settings: Settings, env: dict[str, str]) -> str:
+    """Look whether messages can be signed and where they go; nothing is posted: somebody would be told."""
+    origin, _ = adapters.adapter("hooks.https", "address")(target.url)
+    if target.secret:
+        secret = await adapters.secrets(settings, env).read(target.secret)
+        try:
+            signature(secret.reveal(), "msg_doctor", 0, b"")
+        except ValueError:
+            raise Invalid(
+                "The secret after whsec_ is not base64.", field=f"secrets.{target.secret}"
+            ) from None
+    try:
+        async with asyncio.timeout(PROVIDER_S):
+            await asyncio.get_running_loop().getaddrinfo(origin.host, origin.port)
+    except OSError:  # a TimeoutError is one
+        raise Unavailable("Its name is not known.", field="url", value=origin.host) from None
+    return f"{origin.host} is known; messages are {'signed' if target.secret else 'not signed'}"
 
 
 async def _reachable(provider: ProviderSettings, settings: Settings, env: dict[str, str]) -> str:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from penstock.dialects.anthropic_batches import ENDPOINT as MESSAGES_PATH
 from penstock.dialects.codecs import CODECS
 from penstock.edge.routes import Policy, Serve
-from penstock.gateway.batch_lines import Way
+from penstock.gateway.batch_lines import ANTHROPIC_WORDS, Way
 from penstock.gateway.calls import Calls, Kind
 from penstock.gateway.counting import COUNTING_GEMINI, Counting, counting_anthropic
-from penstock.gateway.embeddings import EMBEDDINGS, Embeddings
-from penstock.gateway.faces import OPENAI, anthropic_face
+from penstock.gateway.embeddings import EMBEDDINGS, EMBEDDINGS_GEMINI, Embeddings
+from penstock.gateway.faces import COMPLETIONS, OPENAI, RESPONSES, anthropic_face
 from penstock.gateway.http import Chats
 from penstock.gateway.idempotency import Idempotency
 from penstock.gateway.line import Line
 from penstock.gateway.models import Models
+from penstock.gateway.moderations import MODERATIONS, Moderations
+from penstock.gateway.privacy import GuardCare, PrivacyCare
+from penstock.gateway.reranking import RERANKING, Reranking
 from penstock.kernel.context import Principal
 from penstock.net.request import Request
 from penstock.net.responder import Responder
@@ -23,6 +27,9 @@ from penstock.wiring.platform import Platform
 
 CHAT_PATH = "/v1/chat/completions"
 EMBEDDING_PATH = "/v1/embeddings"
+MODERATION_PATH = "/v1/moderations"
+RERANK_PATHS = ("/v1/rerank", "/v2/rerank", "/rerank")
+"""Where most servers have it, Cohere's SDK calls it, and TEI has it."""
 
 
 def declare_faces(platform: Platform) -> None:
@@ -30,17 +37,37 @@ def declare_faces(platform: Platform) -> None:
     routes = platform.routes
     models = Models(platform.catalogue.current)
     counting = _served(platform, _counting(platform))
-    count_messages = counting.speaking(counting_anthropic(anthropic_face(platform.clock)))
+    messages = anthropic_face(platform.clock)
+    count_messages = counting.speaking(counting_anthropic(messages))
     routes.add("POST", "/v1/messages/count_tokens", Policy.CALLER, count_messages)
-    generate = _by_verb(platform.chats.generate, {"countTokens": counting.speaking(COUNTING_GEMINI)})
+    embedding = _calls(platform, Embeddings())
+    embedded = _served(platform, embedding)
+    embed = embedded.speaking(EMBEDDINGS_GEMINI)
+    verbs = {
+        "countTokens": counting.speaking(COUNTING_GEMINI),
+        "embedContent": embed,
+        "batchEmbedContents": embed,
+    }
+    generate = _by_verb(platform.chats.generate, verbs)
     for root in ("/v1beta", "/v1"):  # Google's SDKs call either
         routes.mount(f"{root}/models/", Policy.CALLER, generate, method="POST")
         routes.add("GET", f"{root}/models", Policy.CALLER, models.list)
         routes.mount(f"{root}/models/", Policy.CALLER, models.one, method="GET")
-    embedding = _calls(platform, Embeddings())
-    routes.add("POST", EMBEDDING_PATH, Policy.CALLER, _served(platform, embedding).speaking(EMBEDDINGS))
-    ways = {CHAT_PATH: Way(OPENAI, platform.chats.line), EMBEDDING_PATH: Way(EMBEDDINGS, embedding)}
-    open_batches(platform, ways)
+    moderating = _calls(platform, Moderations())
+    reranking = _served(platform, _calls(platform, Reranking())).speaking(RERANKING)
+    routes.add("POST", EMBEDDING_PATH, Policy.CALLER, embedded.speaking(EMBEDDINGS))
+    routes.add("POST", MODERATION_PATH, Policy.CALLER, _served(platform, moderating).speaking(MODERATIONS))
+    for path in RERANK_PATHS:
+        routes.add("POST", path, Policy.CALLER, reranking)
+    ways = {
+        CHAT_PATH: Way(OPENAI, platform.chats.line),
+        "/v1/responses": Way(RESPONSES, platform.chats.line),
+        "/v1/completions": Way(COMPLETIONS, platform.chats.line),
+        EMBEDDING_PATH: Way(EMBEDDINGS, embedding),
+        MODERATION_PATH: Way(MODERATIONS, moderating),
+        MESSAGES_PATH: Way(messages, platform.chats.line, ANTHROPIC_WORDS),
+    }
+    open_batches(platform, ways, messages)
 
 
 def _by_verb(otherwise: Serve, verbs: Mapping[str, Serve]) -> Serve:
@@ -61,11 +88,17 @@ def _counting(platform: Platform) -> Counting:
         audit=platform.audit,
         codecs=CODECS,
         clock=platform.clock,
+        inspections=_screens(platform),
     )
 
 
-def _calls(platform: Platform, kind: Kind) -> Calls:
-    return Calls(
+def _screens(platform: Platform) -> tuple[GuardCare | PrivacyCare, ...]:
+    """Return what sees to it that no call tells a vendor what a chat would not."""
+    return tuple([each for each in platform.inspections if isinstance(each, GuardCare | PrivacyCare)])
+
+
+def _calls(platform: Platform, kind: Kind) -> Line:
+    calls = Calls(
         kind,
         routes=platform.catalogue.current,
         tenancy=platform.tenancy,
@@ -73,6 +106,10 @@ def _calls(platform: Platform, kind: Kind) -> Calls:
         resilience=platform.resilience,
         ledger=platform.stores.ledger,
         audit=platform.audit,
+        screens=_screens(platform),
+    )
+    return platform.waiting.places.before(
+        calls if platform.contents is None else platform.contents.over(calls)
     )
 
 

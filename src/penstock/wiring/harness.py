@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from penstock.contracts import ledger, records, signals, state, stream, traces
+from penstock.contracts import blobs, cache, ledger, records, signals, state, stream, tables, traces
 from penstock.contracts.case import Case, Harness, NotTried
 from penstock.contracts.records_transactions import COLLECTIONS
 from penstock.kernel.clock import Clock, ManualClock
@@ -29,6 +29,8 @@ from penstock.kernel.ids import new_id
 from penstock.kernel.settings import Settings
 from penstock.wiring.adapters import adapter
 
+CACHE_BYTES = 1 << 20
+ENTRY_BYTES = 1 << 16
 PATIENCE_S = 10.0
 """Generous: a busy machine is not a broken store."""
 Port = Any
@@ -50,13 +52,18 @@ def suites(settings: Settings, scratch: Path) -> list[Suite]:
     """Return one suite per store that `settings` name. `scratch` is an existing folder for the embedded ones."""
     url = settings.store.state_url
     kept = [_of_traces(settings.traces.url or settings.store.records_url, scratch)]
+    lake = [Suite("tables", "DuckDB", tables.CASES.cases, lambda: _files(scratch, _open_tables))]
+    answers = [_of_cache(settings.cache.url, scratch)]
     return [
         _of_ledger(settings.ledger.url, scratch),
         _of_records(settings.store.records_url, scratch),
         Suite("state", *_engine(url), state.CASES.cases, lambda: _state(url)),
         Suite("signals", *_engine(url), signals.CASES.cases, lambda: _signals(url)),
         Suite("stream", "segment files", stream.CASES.cases, lambda: _files(scratch, _open_stream)),
+        Suite("blobs", "files", blobs.CASES.cases, lambda: _files(scratch, _open_blobs)),
         *(kept if settings.traces.store else []),
+        *(answers if settings.cache.url else []),
+        *(lake if settings.lake.store else []),
     ]
 
 
@@ -86,6 +93,12 @@ def _of_records(url: str, scratch: Path) -> Suite:
     return Suite("records", "PostgreSQL", records.CASES.cases, lambda: _schema(url, open_port))
 
 
+def _of_cache(url: str, scratch: Path) -> Suite:
+    if url == "memory:":
+        return Suite("cache", "this process", cache.CASES.cases, lambda: _files(scratch, _open_cache))
+    return Suite("cache", "Redis", cache.CASES.cases, lambda: _redis_cache(url))
+
+
 def _of_traces(url: str, scratch: Path) -> Suite:
     if url.startswith("sqlite:"):
         return Suite("traces", "SQLite", traces.CASES.cases, lambda: _files(scratch, _open_traces))
@@ -111,6 +124,20 @@ async def _open_records(folder: Path, clock: Clock) -> Port:
 
 async def _open_stream(folder: Path, clock: Clock) -> Port:
     return await adapter("stream.embedded", "SegmentStream").open(folder / "stream", clock)
+
+
+async def _open_blobs(folder: Path, clock: Clock) -> Port:
+    return adapter("blobs.embedded", "FileBlobs")(folder / "blobs", clock)
+
+
+async def _open_tables(folder: Path, _clock: Clock) -> Port:
+    return adapter("tables.duckdb", "DuckDbTables")(folder / "tables")
+
+
+async def _open_cache(folder: Path, clock: Clock) -> Port:
+    return await adapter("cache.embedded", "MemoryCache").open(
+        folder / "cache", clock, max_bytes=CACHE_BYTES, max_entry_bytes=ENTRY_BYTES
+    )
 
 
 async def _open_traces(folder: Path, _clock: Clock) -> Port:
@@ -196,6 +223,28 @@ async def _signals(url: str) -> AsyncGenerator[Harness[Port]]:
         return opened[-1]
 
     async with _handles(start, _no_time, opened, single=url == "memory:") as harness:
+        yield harness
+
+
+@asynccontextmanager
+async def _redis_cache(url: str) -> AsyncGenerator[Harness[Port]]:
+    """Give a cache under a fresh prefix in the Redis of the answers; its entries end by themselves."""
+    prefix = new_id("doctor_")
+    opened: list[Port] = []
+
+    async def start() -> Port:
+        port = await adapter("cache.redis", "RedisCache").open(
+            url, prefix=prefix, timeout_s=PATIENCE_S, max_entry_bytes=ENTRY_BYTES
+        )
+        port.clock_offset_s = opened[0].clock_offset_s if opened else 0.0
+        opened.append(port)
+        return port
+
+    async def advance(seconds: float) -> None:
+        for port in opened:
+            port.clock_offset_s += seconds
+
+    async with _handles(start, advance, opened, single=False) as harness:
         yield harness
 
 

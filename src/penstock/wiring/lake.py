@@ -28,8 +28,8 @@ _log = logging.getLogger("penstock.wiring")
 
 async def open_lake(
     settings: Settings, stores: Stores, clock: Clock, health: Health, opening: AsyncExitStack
-) -> LakeQuestions | None:
-    """Fill the lake from now on, and return what answers about it; None where there is none.
+) -> tuple[LakeIntake, LakeQuestions] | None:
+    """Fill the lake from now on; return what fills it and what answers about it, None where there is none.
 
     Raises Invalid without its engine, or where several processes would share its files.
     """
@@ -66,7 +66,7 @@ async def open_lake(
         return intake.healthy
 
     health.watch("lake", fills)
-    return LakeQuestions(tables, blobs, clock)
+    return intake, LakeQuestions(tables, blobs, clock)
 
 
 async def _look_after(upkeep: LakeUpkeep) -> None:

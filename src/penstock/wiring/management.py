@@ -53,6 +53,7 @@ def management(platform: Platform, status: Callable[[], Status]) -> LateApp:
                 ledger=platform.stores.ledger,
                 headroom=platform.headroom,
                 prices=platform.catalogue.prices,
+                feedback=platform.feedback,
                 status=status,
                 dropped=lambda: dropped(platform),
                 traces=platform.traces,
@@ -60,8 +61,11 @@ def management(platform: Platform, status: Callable[[], Status]) -> LateApp:
                 oidc=platform.oidc,
                 settings_file=platform.settings_file,
                 routing=platform.routing,
+                canaries=platform.canaries,
                 oversight=platform.oversight,
+                contents=platform.contents,
                 answers=platform.answers.cache if platform.answers is not None else None,
+                prompt_savings=platform.prompt_savings,
                 sight=importlib.import_module("penstock.wiring.pressures").sight(platform),
             )
         )

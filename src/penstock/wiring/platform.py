@@ -15,18 +15,24 @@ from penstock.edge.auth import Authenticator
 from penstock.edge.routes import Routes
 from penstock.gateway.admission import Admission
 from penstock.gateway.cached_answers import CachedAnswers
+from penstock.gateway.contents import ContentCare
 from penstock.gateway.http import Chats
 from penstock.gateway.management.oversight_part import OversightPart
 from penstock.gateway.management.routing_part import RoutingPart
-from penstock.gateway.pipeline import Inspection
+from penstock.gateway.pipeline import Choices, Inspection
+from penstock.gateway.places import Places
+from penstock.gateway.quota_rooms import QuotaRooms
+from penstock.gateway.rollouts import Canaries
 from penstock.kernel.clock import Clock
 from penstock.kernel.settings import Settings
 from penstock.mechanisms.audit import AuditPipe
 from penstock.mechanisms.changes import Changes
+from penstock.mechanisms.feedback import Feedback
 from penstock.mechanisms.headroom import Headroom
 from penstock.mechanisms.limits import Plans
 from penstock.mechanisms.passwords import Passwords
 from penstock.mechanisms.people import People
+from penstock.mechanisms.prompt_savings import PromptSavings
 from penstock.mechanisms.recent import Recent
 from penstock.mechanisms.resilience import Resilience
 from penstock.mechanisms.sessions import Sessions
@@ -36,6 +42,7 @@ from penstock.mechanisms.tenancy import Tenancy
 from penstock.mechanisms.trace_feed import TraceFeed
 from penstock.net.server import Server
 from penstock.wiring.catalogue import Catalogue
+from penstock.wiring.guard import Guard
 from penstock.wiring.health import Health
 from penstock.wiring.parts import BookedLedger, KeptRecords, KeptSignals, KeptState, KeptStream, KeptTraces
 
@@ -55,6 +62,15 @@ class Stores:
     stream: KeptStream
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Where calls wait: for a place in this process, and for room in a vendor's quota."""
+
+    places: Places
+    rooms: QuotaRooms | None
+    """None where back ends tell nobody of their quotas."""
+
+
 @dataclass(slots=True)
 class Platform:
     """A running Penstock. Made by `start`."""
@@ -67,6 +83,7 @@ class Platform:
     people: People
     sessions: Sessions
     changes: Changes
+    feedback: Feedback
     machines: Machines | None
     authenticator: Authenticator
     oidc: OidcClient | None
@@ -88,18 +105,33 @@ class Platform:
     routes: Routes
     server: Server
     chats: Chats
-    answers: CachedAnswers | None
-    """None when answers are not kept."""
-    inspections: tuple[Inspection, ...]
-    """What looks into requests before they are admitted."""
+    contents: ContentCare | None
+    """None when nothing is known of contents."""
+    waiting: Waiting
+    chosen: Choices
+    """What is on the way of a chat here, beside the mandatory steps."""
     health: Health
     resources: AsyncExitStack
     background: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
+    guard: Guard | None = None
+    """None until it is opened, and where nothing is shed."""
     settings_file: str = ""
     """Where the settings were read from; "" when no file was."""
     draining: bool = False
     oversight: OversightPart | None = None
-    """None until it is opened, last of all."""
+    """None until it is opened, last of all; so are the canaries' judge and its evidence."""
+    canaries: Canaries | None = None
+    prompt_savings: PromptSavings = field(default_factory=PromptSavings)
+
+    @property
+    def answers(self) -> CachedAnswers | None:
+        """The cache of answers; None when none are kept."""
+        return self.chosen.answers
+
+    @property
+    def inspections(self) -> tuple[Inspection, ...]:
+        """What looks into requests before they are admitted."""
+        return self.chosen.inspections
 
     @property
     def port(self) -> int:

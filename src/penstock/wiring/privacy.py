@@ -6,18 +6,15 @@ Promise: a deployment without rules opens nothing, and compiles no pattern.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TypeVar
 
-from penstock.gateway.context_care import ContextCare
 from penstock.gateway.pipeline import Inspection
-from penstock.gateway.privacy import GuardCare, PrivacyCare, Tenant
+from penstock.gateway.privacy import GuardCare, PrivacyCare
 from penstock.kernel.clock import Clock
 from penstock.kernel.errors import Invalid
 from penstock.kernel.settings import (
-    ContextSettings,
     GuardSettings,
     PrivacySettings,
     RecogniserSettings,
@@ -29,19 +26,16 @@ from penstock.mechanisms.redaction.policy import Action, RedactionPolicy, Tally,
 from penstock.mechanisms.redaction.redactor import Recogniser, Redactor
 from penstock.mechanisms.redaction.scanner import Scanner
 from penstock.wiring import adapters
+from penstock.wiring.tenants import by_tenant
 
-S = TypeVar("S", PrivacySettings, GuardSettings, ContextSettings)
-R = TypeVar("R")
 _log = logging.getLogger("penstock.privacy")
 
 
 async def open_privacy(settings: Settings, clock: Clock, opening: AsyncExitStack) -> tuple[Inspection, ...]:
     """Return the inspections that the settings ask for; `opening` closes them. Raises Invalid with every mistake."""
     opened: list[Inspection] = []
-    if settings.context:  # first: what is cut off need not be looked at
-        opened.append(ContextCare(_by_tenant("context", settings.context, lambda _field, row: row)))
     if settings.guards:
-        opened.append(GuardCare(_by_tenant("guards", settings.guards, _guards)))
+        opened.append(GuardCare(by_tenant("guards", settings.guards, _guards)))
     if settings.privacy:
         scanner = Scanner()
         redactor = Redactor(
@@ -49,20 +43,8 @@ async def open_privacy(settings: Settings, clock: Clock, opening: AsyncExitStack
         )
         opening.push_async_callback(redactor.late.close)
         made = partial(_policy, redactor.known)
-        opened.append(PrivacyCare(redactor, scanner, _by_tenant("privacy", settings.privacy, made)))
+        opened.append(PrivacyCare(redactor, scanner, by_tenant("privacy", settings.privacy, made)))
     return tuple(opened)
-
-
-def _by_tenant(name: str, rows: tuple[S, ...], made: Callable[[str, S], R]) -> dict[Tenant, R]:
-    rules: dict[Tenant, R] = {}
-    for place, row in enumerate(rows):
-        if (row.org, row.team) in rules or (row.team and not row.org):
-            raise Invalid(
-                "Rules are for each tenant once, and a team has an organisation.",
-                field=f"{name}[{place}]", value=f"{row.org}/{row.team}",
-            )  # fmt: skip
-        rules[row.org, row.team] = made(f"{name}[{place}]", row)
-    return rules
 
 
 async def _recogniser(settings: RecogniserSettings, opening: AsyncExitStack) -> Recogniser | None:

@@ -13,6 +13,7 @@ from penstock.kernel.settings import Settings
 from penstock.mechanisms.alerts.rules import Reading
 from penstock.mechanisms.canary_switch import CanarySwitch
 from penstock.mechanisms.config_versions import ConfigVersions, T
+from penstock.mechanisms.resilience import Resilience
 from penstock.wiring.platform import Stores
 
 ALERT = "canary-rolled-back"
@@ -23,6 +24,7 @@ def open_canaries(
     stores: Stores,
     clock: Clock,
     versions: ConfigVersions[T],
+    resilience: Resilience,
     tell: Callable[[Reading], None],
 ) -> Canaries:
     """Return the judge: a listener of the audit pipe; whoever opens it runs `canaries.run`. `tell` hears of alerts."""
@@ -37,5 +39,6 @@ def open_canaries(
         clock,
         CanarySwitch(versions),
         routes=lambda: versions.document.routes,
+        breaker=resilience.breaker,
         told=told,
     )

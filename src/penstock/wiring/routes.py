@@ -37,6 +37,7 @@ def status(platform: Platform, started_s: float) -> Status:
     """Tell how the platform is; `started_s` is on its monotonic clock."""
     works = readiness(platform)
     draining = works.pop("draining")
+    loads = platform.catalogue.loads
     return Status(
         version=version(),
         uptime_s=platform.clock.monotonic_s() - started_s,
@@ -50,4 +51,5 @@ def status(platform: Platform, started_s: float) -> Status:
         unpriced=platform.catalogue.current().unpriced,
         audit_waiting=platform.audit.queued,
         audit_dropped=platform.audit.dropped,
+        quotas={} if loads is None else loads.quotas.shares_left(),
     )

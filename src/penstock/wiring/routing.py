@@ -15,6 +15,7 @@ from penstock.kernel.clock import Clock
 from penstock.kernel.errors import Unavailable
 from penstock.kernel.settings import ProviderSettings, RoutingDocument, Settings
 from penstock.mechanisms.config_versions import ConfigVersions
+from penstock.mechanisms.quotas import Quotas
 from penstock.mechanisms.resilience import Resilience
 from penstock.ports.secrets import Secrets
 from penstock.wiring.catalogue import Catalogue, price_book
@@ -32,7 +33,8 @@ async def open_catalogue(
     opening: AsyncExitStack,
 ) -> Catalogue:
     """Open the providers and the table over them; routes see how back ends are through `catalogue.loads`."""
-    loads = Loads(clock, lambda label: resilience.breaker(label).ready)
+    quotas = Quotas(clock, settings.overload.near_quota_percent)
+    loads = Loads(lambda label: resilience.breaker(label).ready, quotas)
     catalogue = Catalogue(settings, price_book(settings, providers), clock, loads)
     opening.push_async_callback(catalogue.close)
     await catalogue.open(providers, kept)
@@ -41,7 +43,7 @@ async def open_catalogue(
 
 async def open_routing(settings: Settings, stores: Stores, catalogue: Catalogue, clock: Clock) -> RoutingPart:
     """Return the versions with the newest usable one in force; whoever opens it runs `versions.watch`."""
-    file = RoutingDocument(routes=settings.routes, residency=settings.residency)
+    file = RoutingDocument(routes=settings.routes, residency=settings.residency, features=settings.features)
     versions = ConfigVersions(stores.records, stores.signals, clock, catalogue, file)
     try:
         await versions.start()

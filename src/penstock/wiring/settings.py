@@ -18,13 +18,10 @@ import msgspec
 
 from penstock.kernel.conversion import fields_of, plain_type, table_of, tables_of, value_of
 from penstock.kernel.errors import Invalid
-from penstock.kernel.settings import Settings
+from penstock.kernel.settings import LISTS, Settings
 
 ENV_START = "PENSTOCK_"
 NOT_SETTINGS = ("PENSTOCK_SECRET_", "PENSTOCK_ADMIN_KEY", "PENSTOCK_URL", "PENSTOCK_KEY", "PENSTOCK_CONFIG")
-LISTS = frozenset(
-    {"alerts", "context", "guards", "prices", "privacy", "providers", "residency", "routes", "webhooks"}
-)
 
 
 def environment() -> dict[str, str]:

@@ -18,6 +18,10 @@ ISSUER_COUNTERS = {
     "failures": "Times an issuer's keys could not be had; the last ones serve on.",
     "checked": "Looks at the signature of a machine's token.",
 }
+RESILIENCE_COUNTERS = {
+    "hedges": "Second calls beside a first one that was late.",
+    "hedges_won": "Times the second answered first.",
+}
 TRACE_COUNTERS = {
     "produced": "Requests that the trace feed heard of.",
     "delivered": "Requests whose totals are stored.",
@@ -80,6 +84,7 @@ def declare_metrics(platform: Platform) -> None:
         "Retries the retry budget refused.",
         lambda: platform.resilience.budget.refused,
     )
+    _declare_back_ends(platform)
     metrics.gauge(
         "penstock_draining_upstreams",
         "Answers read to the end for clients that left.",
@@ -92,17 +97,36 @@ def declare_metrics(platform: Platform) -> None:
         ("counter",),
     )
     metrics.gauge(
-        "penstock_breaker_state",
-        "0 closed, 1 half-open, 2 open.",
-        lambda: {(label,): BREAKER_STATES[state] for label, state in platform.resilience.states().items()},
-        ("target",),
-    )
-    metrics.gauge(
         "penstock_budget_used_ratio",
         "Settled share of each budget (the fullest).",
         lambda: {(f.account,): f.percent / 100 for f in platform.headroom.fills[:BUDGETS_SHOWN]},
         ("account",),
     )
+
+
+def _declare_back_ends(platform: Platform) -> None:
+    """Show how back ends are, and what is done about those that are slow or ill."""
+    metrics, resilience, loads = platform.metrics, platform.resilience, platform.catalogue.loads
+    for field, text in RESILIENCE_COUNTERS.items():
+        metrics.counter(f"penstock_{field}", text, _reader(resilience, field))
+    metrics.counter(
+        "penstock_ejections",
+        "Times a back end was left out for failing more often than its peers.",
+        lambda: resilience.outliers.ejections,
+    )
+    metrics.gauge(
+        "penstock_breaker_state",
+        "0 closed, 1 half-open, 2 open.",
+        lambda: {(label,): BREAKER_STATES[state] for label, state in resilience.states().items()},
+        ("target",),
+    )
+    if loads is not None:
+        metrics.gauge(
+            "penstock_quota_left_ratio",
+            "Share left of the scarcest of a vendor's limits, where the vendor tells them.",
+            lambda: {(label,): left for label, left in loads.quotas.shares_left().items()},
+            ("target",),
+        )
 
 
 def _declare_sight(platform: Platform) -> None:

@@ -67,6 +67,10 @@ class Target(ABC):
         """Headers every caller sends."""
         return {}
 
+    def body(self, *, stream: bool, paced: bool = False) -> bytes:
+        """The JSON every caller sends."""
+        return payload.request_body(self.model, stream=stream, paced=paced)
+
     def discover(self) -> None:
         """Called until it raises no OSError: the place to learn a port that the target chose itself."""
         return
@@ -105,13 +109,13 @@ class Target(ABC):
 
     def prove(self) -> None:
         """One full reply and one whole stream, both checked; raises `NotRunnable` with what was wrong."""
-        status, body = self._ask(payload.request_body(self.model, stream=False))
+        status, body = self._ask(self.body(stream=False))
         if (
             status != 200
             or json.loads(body)["usage"]["total_tokens"] != payload.PROMPT_TOKENS + payload.CHUNKS
         ):
             raise NotRunnable(f"{self.name}: full reply: {status} {body[:500]!r}")
-        status, body = self._ask(payload.request_body(self.model, stream=True))
+        status, body = self._ask(self.body(stream=True))
         text, usage = _read_stream(body)
         if status != 200 or text != payload.CHUNKS or not usage or b"[DONE]" not in body:
             raise NotRunnable(f"{self.name}: stream: {status}, {text} chunks, usage {usage}, {body[-500:]!r}")

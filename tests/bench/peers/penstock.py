@@ -67,6 +67,10 @@ class Penstock(Target):
         """Lines that move the stores elsewhere than the data folder."""
         return ""
 
+    def key(self) -> Mapping[str, object]:
+        """What the callers' key has besides."""
+        return {}
+
     def command(self) -> Sequence[str]:
         config = self.folder / "penstock.toml"
         config.write_text(
@@ -91,7 +95,9 @@ class Penstock(Target):
             limited = rate if level in ("org", "team") else {}
             self._manage("PUT", "/api/v1/scopes", {"level": level, "caps": caps, "rate": limited})
         made = self._manage(
-            "POST", "/api/v1/keys", {"name": "bench", "caps": caps, "rate": {**rate, "concurrency": 100_000}}
+            "POST",
+            "/api/v1/keys",
+            {"name": "bench", "caps": caps, "rate": {**rate, "concurrency": 100_000}, **self.key()},
         )
         self._key = str(made["token"])
 

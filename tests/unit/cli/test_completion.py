@@ -43,7 +43,7 @@ def test_every_command_is_offered(script):
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (("req",), {"requests"}), (("requests", ""), {"tail", "list", "show"}), (("requests", "t"), {"tail"}),
+        (("req",), {"requests"}), (("requests", ""), {"tail", "list", "score", "show"}), (("requests", "t"), {"tail"}),
         (("people", ""), {"list", "invite", "link", "disable", "enable"}), (("status", "--li"), {"--live"}),
         (("requests", "tail", "--out"), {"--outcome"}),
         (("requests", "tail", "--outcome", ""), {"ok", "refused", "failed"}),

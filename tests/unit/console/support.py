@@ -45,6 +45,15 @@ EVERYTHING = (
     "read status",
     "read metrics",
     "see and end one's own sessions",
+    "read routes",
+    "change routes",
+    "read the cache of answers",
+    "purge the cache of answers",
+    "read alerts",
+    "try how alerts are told",
+    "ask the audit of requests",
+    "read costs of the whole organisation",
+    "compare invoices with what was settled",
 )
 OWNER = Me(
     kind="person",

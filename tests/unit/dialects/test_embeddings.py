@@ -20,10 +20,11 @@ from penstock.dialects.embeddings import (
     parse_request,
     render_reply,
     render_request,
+    told_tokens,
 )
 from penstock.kernel.embed import EmbedReply, EmbedRequest
 from penstock.kernel.errors import Invalid, Upstream
-from tests.unit.dialects.shapes import NAMES, WORDS, extras
+from tests.unit.dialects.shapes import NAMES, WORDS, extras, raws
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -52,7 +53,7 @@ def requests(draw) -> EmbedRequest:
 
 @given(requests())
 def test_what_is_rendered_is_parsed_back_the_same(request):
-    assert parse_request(render_request(request)) == request
+    assert parse_request(render_request(request).body) == request
 
 
 @pytest.mark.parametrize(
@@ -158,3 +159,19 @@ def test_what_holds_no_vectors_is_malformed(data):
     with pytest.raises(Upstream) as error:
         parse_reply(json.dumps({"data": data}).encode())
     assert error.value.reason == "malformed_reply"
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        (None, None),
+        ({"prompt_tokens": 3, "total_tokens": 5}, 3),
+        ({"total_tokens": 5}, 5),
+        ({}, None),
+        (7, None),
+        ({"prompt_tokens": "x"}, None),
+    ],
+)
+def test_usage_is_read_where_a_server_of_this_kind_tells_it(usage, tokens):
+    extras = {} if usage is None else {"usage": raws(usage)}
+    assert told_tokens(extras) == tokens

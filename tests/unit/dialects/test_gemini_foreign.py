@@ -134,7 +134,7 @@ def test_a_signature_that_came_through_another_dialect_returns_unchanged():
         ({"tools": (Tool(name="f", extras={"function.x": raws(1)}),)}, "tools[0].function.x"),
         ({"tool_choice": raws({"type": "custom", "custom": {"name": "c"}})}, "tool_choice"),
         ({"response_format": raws({"type": "grammar"})}, "response_format.type"),
-        ({"thinking": Thinking(effort="extreme")}, "thinking"),
+        ({"thinking": Thinking(effort="extreme")}, "reasoning_effort"),
         (
             {"dialect": "responses", "messages": (HELLO, Message(role="system", content=(Text("x"),)))},
             "input.role",

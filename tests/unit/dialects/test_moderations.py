@@ -101,3 +101,13 @@ def test_what_is_no_moderation_is_malformed(body):
     with pytest.raises(Upstream) as error:
         parse_reply(body)
     assert error.value.reason == "malformed_reply"
+
+
+@pytest.mark.parametrize(("violent", "flagged"), [(True, True), (False, False)])
+def test_a_vendor_that_judges_categories_alone_flags_what_one_of_them_applies_to(violent, flagged):
+    wire = {
+        "id": "1",
+        "model": "mistral-moderation",
+        "results": [{"categories": {"pii": False, "violence": violent}}],
+    }
+    assert parse_reply(json.dumps(wire).encode()).results[0].flagged is flagged

@@ -8,9 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.dialects.rerank import MAX_DOCUMENTS, parse_reply, parse_request, render_reply, render_request
+from penstock.dialects.rerank import (
+    MAX_DOCUMENTS,
+    parse_reply,
+    parse_request,
+    render_error,
+    render_reply,
+    render_request,
+    search_units_max,
+)
 from penstock.kernel.embed import Ranked, RerankReply, RerankRequest
-from penstock.kernel.errors import Invalid, Upstream
+from penstock.kernel.errors import Invalid, NotFound, Upstream
 from tests.unit.dialects.shapes import NAMES, WORDS, extras, raws
 
 COHERE = RerankRequest(model="m", query="q", documents=("a", "b", "c"))
@@ -166,3 +174,43 @@ def test_what_is_no_ranking_is_malformed(body):
     with pytest.raises(Upstream) as error:
         parse_reply(body, 3)
     assert error.value.reason == "malformed_reply"
+
+
+def test_what_a_vendor_says_of_a_result_besides_is_kept_and_documents_are_the_callers_own():
+    wire = {
+        "id": "r",
+        "results": [{"index": 1, "relevance_score": 0.5, "document": {"text": "<EMAIL_1>"}, "spans": [7]}],
+    }
+    told = json.loads(render_reply(parse_reply(json.dumps(wire).encode(), 3), COHERE))
+    assert told["results"] == [{"index": 1, "relevance_score": 0.5, "spans": [7]}]
+    request = RerankRequest(model="m", query="q", documents=("a", "mia@example.org"), return_documents=True)
+    told = json.loads(render_reply(parse_reply(json.dumps(wire).encode(), 2), request))
+    assert told["results"][0]["document"] == {"text": "mia@example.org"}
+
+
+@pytest.mark.parametrize(
+    ("query", "lengths", "units"),
+    [
+        ("q", [1] * 100, 1),
+        ("q", [1] * 101, 2),
+        ("q", [499] * 100, 1),
+        ("q", [500] * 100, 2),
+        ("q" * 500, [1] * 50, 1),
+        ("q" * 500, [1] * 51, 2),
+        ("\u00fc", [498] * 100, 1),
+        ("\u00fc", [499] * 100, 2),
+    ],
+)
+def test_searches_are_bounded_by_what_each_document_can_be_with_the_query(query, lengths, units):
+    documents = tuple(["d" * length for length in lengths])
+    assert search_units_max(RerankRequest(model="m", query=query, documents=documents)) == units
+
+
+def test_an_error_has_the_members_of_cohere_and_of_openai_and_tells_no_key():
+    status, body = render_error(
+        NotFound("There is no pen-abcdefghijkl-0123456789abcdef here.", field="model")
+    )
+    told = json.loads(body)
+    assert (status, told["error"]["param"]) == (404, "model")
+    assert told["message"] == told["error"]["message"]
+    assert "0123456789abcdef" not in told["message"]

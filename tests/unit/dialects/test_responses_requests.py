@@ -198,7 +198,7 @@ def test_an_item_only_this_wire_knows_is_refused_elsewhere():
     )
     with pytest.raises(Invalid) as refusal:
         openai.render_request(request)
-    assert refusal.value.field == "messages.item"
+    assert refusal.value.field == "input.item"
     assert "web_search_call" in refusal.value.value
 
 

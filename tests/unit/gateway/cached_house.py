@@ -9,7 +9,7 @@ from penstock.adapters.signals.embedded import EmbeddedSignals
 from penstock.dialects.codecs import CODECS
 from penstock.gateway.cached_answers import CachedAnswers
 from penstock.gateway.faces import OPENAI, Face
-from penstock.gateway.pipeline import Inquiry
+from penstock.gateway.inquiry import Inquiry
 from penstock.gateway.story import Story
 from penstock.kernel.context import Principal
 from penstock.kernel.settings_cache import CacheSettings
@@ -28,7 +28,7 @@ class CachedHouse(House):
             store, EmbeddedSignals(), self.clock, secret=b"s" * 32, shared=False, stale_s=chosen.stale_s
         )
         self.cached = CachedAnswers(self.kept, CODECS, chosen)
-        self.pipeline._answers = self.cached
+        self.pipeline._answers = self.pipeline.fallbacks.answers = self.cached
 
     async def ask(
         self, who: Principal | None = None, *, headers: dict[str, str] | None = None, face: Face = OPENAI,

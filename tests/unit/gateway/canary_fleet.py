@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,7 +22,11 @@ from penstock.kernel.errors import Unavailable
 from penstock.kernel.events import Call, RequestEvent
 from penstock.kernel.settings_rollouts import RolloutSettings
 from penstock.kernel.settings_routes import CanarySettings, RouteSettings, TargetSettings
+from penstock.mechanisms.breaker import Breaker
 
+OPEN_S = 30.0
+LATE_S = 4e9
+"""After whatever began."""
 ROUTE = RouteSettings(
     model="chat",
     targets=(TargetSettings(provider="sim", model="old"),),
@@ -38,7 +43,7 @@ def asked(model: str, outcome: str = "ok", number: int = 0, **more: object) -> R
     """Return a request first sent to `model` of the route, answered in 100 ms."""
     call = Call("sim", model, 10.0, 110.0, outcome)
     fields: dict[str, object] = {"calls": (call,), "first_token_ms": 50.0, "latency_ms": 111.0} | more
-    event = RequestEvent(request_id=f"req_{model}_{number}", at_s=0.0, model="chat")
+    event = RequestEvent(request_id=f"req_{model}_{number}", at_s=LATE_S, model="chat")
     return msgspec.structs.replace(event, **fields)
 
 
@@ -64,10 +69,14 @@ class Fleet:
         self.percents: list[float] = []
         self.told: list[RollbackEvent] = []
         self.down = False
+        self.breakers: list[defaultdict[str, Breaker]] = []
+        """Of each node, by label."""
         state = EmbeddedState(clock)
         self.nodes = [self.node(settings, state) for _ in range(2)]
 
     def node(self, settings: RolloutSettings, state: EmbeddedState) -> Canaries:
+        breakers = defaultdict[str, Breaker](lambda: Breaker(self.clock, 5, OPEN_S))
+        self.breakers.append(breakers)
         return Canaries(
             settings,
             self.records,
@@ -75,6 +84,7 @@ class Fleet:
             self.clock,
             self,
             routes=lambda: self.routes,
+            breaker=breakers.__getitem__,
             told=self.told.append,
         )
 

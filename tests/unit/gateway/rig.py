@@ -21,7 +21,8 @@ from penstock.gateway.admission import Admission
 from penstock.gateway.calling import Calling
 from penstock.gateway.client import Client
 from penstock.gateway.faces import OPENAI
-from penstock.gateway.pipeline import Inquiry, Pipeline
+from penstock.gateway.inquiry import Inquiry
+from penstock.gateway.pipeline import Pipeline
 from penstock.gateway.relay import Relay
 from penstock.gateway.routing import Endpoint, RouteTable
 from penstock.gateway.story import Story
@@ -208,6 +209,8 @@ class House:
         settings: ResilienceSettings = QUICK,
         tenancy: Any = None,
         deadline_s: float = 60.0,
+        hedge: bool = False,
+        resume: bool = False,
     ) -> None:
         self.deadline_s = deadline_s
         self.clock = ManualClock()
@@ -218,7 +221,7 @@ class House:
         endpoints = {each.name: Endpoint(provider=each, models=(MODELS[each.name],)) for each in vendors}
         targets = [TargetSettings(provider=each.name, model=MODELS[each.name], weight=0) for each in vendors]
         targets[0] = msgspec.structs.replace(targets[0], weight=1)
-        routes = [RouteSettings(model="both", targets=tuple(targets))]
+        routes = [RouteSettings(model="both", targets=tuple(targets), hedge=hedge, resume=resume)]
         self.table = RouteTable(endpoints, routes, PRICES, 20_000)
         self.resilience = Resilience(settings, self.clock)
         audit = AuditPipe(None, self.clock)  # pyright: ignore[reportArgumentType]  # only `offer` is used

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from penstock.gateway.faces import anthropic_face
 from penstock.gateway.structured_care import StructuredCare
 from penstock.kernel.errors import Invalid, OverLimit
 from penstock.kernel.settings_cache import CacheSettings
+from penstock.mechanisms.answer_cache import ClassTally
 from penstock.ports.providers import ProviderFailure
 from tests.support import run
 from tests.unit.gateway.cached_house import CachedHouse, was_hit
@@ -22,6 +24,7 @@ from tests.unit.gateway.rig import (
     ROLE,
     USAGE,
     Caller,
+    House,
     Vendor,
     event,
     full,
@@ -77,6 +80,7 @@ def test_the_same_request_is_answered_once_by_a_vendor_and_the_second_time_for_n
     ]
     tally = it.kept.tally("a")
     assert (tally.hits, tally.misses, tally.kept, tally.saved_nanos) == (1, 1, 1, COST_NANOS)
+    assert tally.classes == {"semi": ClassTally(hits=1, kept=1, saved_nanos=COST_NANOS)}
 
 
 @pytest.mark.parametrize("first_streams", [True, False])
@@ -255,6 +259,21 @@ def test_what_another_back_end_said_is_not_kept_as_this_ones() -> None:
     assert it.kept.tally("a").kept == 0
 
 
+def test_an_answer_gone_on_with_after_a_break_is_not_kept_as_its_second_part() -> None:
+    broken = stream(ROLE, text("Half "), ProviderFailure("gone", kind="cut"))
+    vendor = Vendor("sim", broken, stream(ROLE, text("full."), FINISH, USAGE, DONE), STREAM)
+    it = CachedHouse(vendor)
+    it.table = House(vendor, resume=True).table
+
+    async def story() -> None:
+        for _ in range(2):
+            caller = await it.ask(model="both", stream=True)
+            assert streamed(caller) == "Half full." and not was_hit(caller)
+
+    run(story())
+    assert len(vendor.calls) == 3
+
+
 def test_a_kept_answer_meets_the_limits_a_fresh_one_meets() -> None:
     it, vendor = house()
     run(it.ask())
@@ -363,3 +382,14 @@ def test_an_answer_is_forgotten_by_its_tags_its_model_its_route_and_its_feature(
         assert run(it.kept.forget("a", tag)) == 1
         assert not was_hit(run(it.ask(headers=headers))), tag
         assert len(vendor.calls) == 2
+
+
+def test_an_answer_is_forgotten_by_the_key_that_its_header_tells() -> None:
+    it, vendor = house()
+    for seed in (1, 2):
+        run(it.ask(seed=seed))
+    served = run(it.ask(seed=1))
+    key = re.search(rb"key=([0-9a-f]{16})\r\n", served.headers)
+    assert key is not None and run(it.kept.forget("a", f"key:{key[1].decode()}")) == 1
+    assert not was_hit(run(it.ask(seed=1))) and was_hit(run(it.ask(seed=2)))
+    assert len(vendor.calls) == 3

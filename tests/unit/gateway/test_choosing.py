@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from penstock.gateway.choosing import RouteAsk
@@ -30,6 +32,10 @@ ENDPOINTS = {
 }
 
 
+NOWHERE = {name: msgspec.structs.replace(each, region="") for name, each in ENDPOINTS.items()}
+"""The same without regions: a route over them has no rules but weights."""
+
+
 def prices(sim: str = "2") -> PriceBook:
     """Return a price book in which sim/small costs `sim` dollars per million output tokens."""
     listed = (("sim", "small", sim), ("sim", "large", "30"), ("alt", "small", "3"))
@@ -53,9 +59,18 @@ class Told:
     def reading(self, label: str, /) -> Reading:
         return self.readings.get(label.partition("/")[0], Reading())
 
+    @property
+    def any_scarce(self) -> bool:
+        return any(reading.scarce for reading in self.readings.values())
+
 
 def table(
-    *, load: Told | None = None, book: PriceBook | None = None, residency: Any = (), **more: Any
+    *,
+    load: Told | None = None,
+    book: PriceBook | None = None,
+    residency: Any = (),
+    endpoints: Mapping[str, Endpoint] = ENDPOINTS,
+    **more: Any,
 ) -> RouteTable:
     """Build a table with one route, `gpt`, to sim/small and alt/small, and one to own/llama."""
     route = {
@@ -66,7 +81,7 @@ def table(
     spare = {"model": "spare", "targets": [{"provider": "own", "model": "llama"}]}
     document: RoutingDocument = read_document({"routes": [route, spare]})
     return RouteTable(
-        ENDPOINTS, document.routes, book or prices(), 20_000, residency=residency, load=load or Told()
+        endpoints, document.routes, book or prices(), 20_000, residency=residency, load=load or Told()
     )
 
 
@@ -164,13 +179,29 @@ def test_fastest_takes_the_shorter_wait_of_two_and_measures_who_was_never_measur
     assert labels(chosen(table(strategy="fastest", load=Told(sim=slow))))[0] == "alt/small"
 
 
-@pytest.mark.parametrize("ill", [Reading(well=False), Reading(quota_left=0.01)])
-def test_what_is_ill_or_spent_goes_last_but_is_never_left_out(ill: Reading) -> None:
-    routes = table(load=Told(sim=ill), strategy="cheapest")
-    found = chosen(routes)
+@pytest.mark.parametrize("endpoints", [ENDPOINTS, NOWHERE])
+@pytest.mark.parametrize(
+    ("bad", "why"), [(Reading(scarce=True), "near its quota"), (Reading(well=False, scarce=True), "ill")]
+)
+def test_what_is_ill_or_spent_goes_last_but_is_never_left_out(
+    bad: Reading, why: str, endpoints: Mapping[str, Endpoint]
+) -> None:
+    found = chosen(table(load=Told(sim=bad), endpoints=endpoints))
     assert labels(found) == ["alt/small", "sim/small"]
-    assert any("sim/small is ill" in word for word in found.why)
-    assert len(labels(chosen(table(load=Told(sim=ill, alt=ill), strategy="cheapest")))) == 2
+    assert found.why == (f"sim/small is {why}",)
+    assert f"alt/small; sim/small is {why}".encode() in found.targets[0].headers
+    assert len(labels(chosen(table(load=Told(sim=bad, alt=bad), endpoints=endpoints)))) == 2
+
+
+def test_who_is_near_its_quota_still_goes_before_who_is_ill() -> None:
+    routes = table(load=Told(sim=Reading(well=False), alt=Reading(scarce=True)))
+    assert labels(chosen(routes)) == ["alt/small", "sim/small"]
+
+
+def test_without_rules_nothing_is_read_while_nobody_is_near_its_quota() -> None:
+    """Who is ill is passed over by its breaker then (`mechanisms/resilience`)."""
+    routes = table(load=Told(sim=Reading(well=False)), endpoints=NOWHERE)
+    assert labels(chosen(routes)) == ["sim/small", "alt/small"]
 
 
 SPILL = {

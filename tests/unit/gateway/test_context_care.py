@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.gateway.context_care import ContextCare, Room, fitted
+from penstock.gateway.context_care import ContextCare, Windows
+from penstock.gateway.context_fit import Room, fitted
 from penstock.kernel.chat import ChatRequest, Message, Text, ToolCall
 from penstock.kernel.errors import Forbidden, Invalid
 from penstock.kernel.settings_context import ContextSettings
+from penstock.mechanisms.token_lengths import TokenLengths
 from penstock.mechanisms.tokens import bound_input_tokens
+from penstock.ports.providers import ProviderFailure
 from tests.support import run
 from tests.unit.gateway.rig import House, Vendor, full, whole
 
@@ -48,7 +51,7 @@ def conversation(steps: list[tuple[str, int]]) -> ChatRequest:
     return ChatRequest(model="small", messages=(*messages, message("user", 5, name="last")))
 
 
-def room(tokens: int, bytes_per_token: int = 1) -> Room:
+def room(tokens: int, bytes_per_token: float = 1.0) -> Room:
     return Room(tokens=tokens, image_tokens=10, document_tokens=100, bytes_per_token=bytes_per_token)
 
 
@@ -108,13 +111,26 @@ def test_longer_tokens_leave_more() -> None:
     assert len(sure.messages) == 3
 
 
+def too_long() -> ProviderFailure:
+    return ProviderFailure("too long", kind="context_overflow", status=400)
+
+
 def talk(
-    rules: ContextSettings | None, turns: int, header: bytes | None = None
-) -> tuple[House, Any, ContextCare]:
-    """Ask a model of a window of 1,000 after so many turns of 100 words; return what its vendor was sent."""
-    vendor, care = Vendor("sim", full(whole(**USED))), ContextCare({} if rules is None else {("", ""): rules})
-    it = House(vendor)
-    it.pipeline.inspections = (care,)
+    rules: ContextSettings | None,
+    turns: int,
+    header: bytes | None = None,
+    *,
+    words: str = "ha " * 100,
+    refusals: int = 0,
+    lengths: TokenLengths | None = None,
+) -> tuple[House, list[Any], ContextCare]:
+    """Ask a model of a window of 1,000 after so many turns of 300 bytes each way, which its vendor refuses as too long
+    so many times; return what the vendor was sent.
+    """
+    vendor = Vendor("sim", *[too_long() for _ in range(refusals)], full(whole(**USED)))
+    windows = Windows({} if rules is None else {("", ""): rules}, lengths or TokenLengths())
+    care, it = ContextCare(windows), House(vendor)
+    it.pipeline.inspections, it.pipeline.windows = (care,), windows
     context = it.context
 
     def with_header(who: Any = None) -> Any:
@@ -123,23 +139,71 @@ def talk(
         return made
 
     it.context = with_header  # pyright: ignore[reportAttributeAccessIssue]  # one header more
-    old = [{"role": role, "content": "ha " * 100} for role in ("user", "assistant")] * turns
+    old = [{"role": role, "content": words} for role in ("user", "assistant")] * turns
     messages = [{"role": "system", "content": "Be brief."}, *old, {"role": "user", "content": "Well?"}]
     run(it.serve(messages=messages, max_tokens=10))
-    return it, msgspec.json.decode(vendor.calls[0].body), care
+    return it, [msgspec.json.decode(call.body) for call in vendor.calls], care
 
 
 def test_a_long_conversation_is_answered_without_its_oldest_turns_and_its_record_says_so() -> None:
-    it, sent, care = talk(TRUNCATES, 10)
+    it, [sent], care = talk(TRUNCATES, 10)
     words = [each["content"][:9] for each in sent["messages"]]
-    assert words == ["Be brief.", "ha ha ha ", "ha ha ha ", "Well?"]
+    assert words == ["Be brief.", *["ha ha ha "] * 6, "Well?"]
     assert it.caller.status == 200
+    assert b"x-penstock-context: truncated; dropped=14\r\n" in it.caller.headers
     assert it.events[0].flags == ("context_truncated",)
-    assert (care.truncated, care.dropped, care.too_long) == (1, 18, 0)
+    assert (care.truncated, care.dropped, care.too_long) == (1, 14, 0)
+
+
+LONG_WORDS = "hydroelectric" * 23
+"""299 bytes in one word: nobody can tell from here how many tokens that is."""
+
+
+def test_what_may_fit_is_sent_as_it_came_and_the_vendor_judges() -> None:
+    it, [sent], care = talk(TRUNCATES, 10, words=LONG_WORDS)
+    assert len(sent["messages"]) == 22
+    assert it.events[0].flags == ()
+    assert care.truncated == 0
+
+
+def test_what_the_vendor_finds_too_long_goes_again_shorter_and_then_as_what_certainly_fits() -> None:
+    it, sent, care = talk(TRUNCATES, 10, words=LONG_WORDS, refusals=2)
+    sizes = [len(each["messages"]) for each in sent]
+    assert sizes == [22, 8, 4]
+    assert it.caller.status == 200
+    assert care.dropped == 18
+    [call, again, last] = it.events[0].calls
+    assert [call.outcome, again.outcome, last.outcome] == ["context_overflow", "context_overflow", "ok"]
+    assert it.ledger.postings[0].amount_nanos == it.events[0].cost_nanos > 0
+
+
+def test_a_vendor_that_refuses_what_certainly_fits_has_its_refusal_passed_on() -> None:
+    with pytest.raises(ProviderFailure) as refusal:
+        talk(TRUNCATES, 10, words=LONG_WORDS, refusals=3)
+    assert refusal.value.kind == "context_overflow"
+
+
+def test_without_a_rule_the_vendors_refusal_stands() -> None:
+    with pytest.raises(ProviderFailure):
+        talk(ContextSettings(), 10, words=LONG_WORDS, refusals=1)
+
+
+def test_what_a_vendor_counted_tells_the_next_conversation_apart() -> None:
+    lengths = TokenLengths()
+    lengths.learn("sim/small", 3_000, 1_000)
+    it, [sent], _ = talk(TRUNCATES, 10, words=LONG_WORDS, lengths=lengths)
+    assert len(sent["messages"]) == 8, "3 bytes to a token: 6,000 bytes are certainly too many"
+    assert it.events[0].flags == ("context_truncated",)
+
+
+def test_lengths_are_learned_from_answers_that_were_counted() -> None:
+    lengths = TokenLengths()
+    talk(TRUNCATES, 2, lengths=lengths)
+    assert lengths.longest("sim/small") > 100, "1,200 bytes, and the vendor said 9 tokens"
 
 
 def test_a_conversation_that_fits_passes_as_it_came() -> None:
-    it, sent, care = talk(TRUNCATES, 1)
+    it, [sent], care = talk(TRUNCATES, 1)
     assert len(sent["messages"]) == 4
     assert it.events[0].flags == ()
     assert care.truncated == 0
@@ -153,11 +217,13 @@ def test_without_a_rule_what_certainly_does_not_fit_is_refused(rules: ContextSet
 
 
 def test_a_caller_may_choose_where_the_operator_lets_it() -> None:
-    _, sent, _ = talk(ContextSettings(callers_choose=True), 10, b" Truncate_Oldest")
-    assert len(sent["messages"]) == 4
+    _, [sent], _ = talk(ContextSettings(callers_choose=True), 10, b" Truncate_Oldest")
+    assert len(sent["messages"]) == 8
     with pytest.raises(Forbidden) as refusal:
         talk(ContextSettings(), 1, b"truncate_oldest")
     assert refusal.value.reason == "overflow_not_allowed"
     with pytest.raises(Invalid) as nonsense:
         talk(TRUNCATES, 1, b"shorten")
     assert nonsense.value.reason == "invalid_header"
+    with pytest.raises(Forbidden):
+        talk(ContextSettings(callers_choose=True), 1, b"summarise")  # there is no model for it

@@ -33,7 +33,7 @@ async def read(blocks: tuple[bytes, ...], out: list[bytes], *, together: bool) -
     async def chat(_call: ChatCall) -> BytesReply:
         return reply
 
-    target = SimpleNamespace(provider=SimpleNamespace(chat=chat))
+    target = SimpleNamespace(label="sim/model", provider=SimpleNamespace(chat=chat))
     answer = await attempt(target, CALL, Passage(CODEC), keep_usage=False)  # pyright: ignore[reportArgumentType]  # a target of which only the provider is asked
     assert isinstance(answer, StreamedAnswer)
     out.append(answer.pending)

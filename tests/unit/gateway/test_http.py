@@ -204,6 +204,30 @@ def test_a_drain_before_the_first_byte_is_a_503_that_says_when_to_come_back() ->
     assert b'"draining"' in caller.body
     assert b"retry-after: 1\r\n" in caller.headers
     assert len(ids(caller)) == 1
+    assert (desk.house.events[0].status, desk.house.events[0].error) == (503, "draining")
+
+
+@pytest.mark.parametrize(
+    ("leaves", "status", "error"), [(False, 503, "draining"), (True, 499, "client_gone")]
+)
+def test_a_cut_stream_is_in_the_books_as_what_its_caller_was_told(
+    leaves: bool, status: int, error: str
+) -> None:
+    desk = Desk(Vendor("sim", stream(text("Hi"), HANG)))
+
+    async def cut() -> Caller:
+        caller = Caller()
+        task = desk.post(caller)
+        while not caller.body:
+            await asyncio.sleep(0)
+        caller.vanish() if leaves else task.cancel()
+        await asyncio.wait([task])
+        return caller
+
+    caller = run(cut())
+    assert (b"draining" in caller.body) is not leaves
+    assert (desk.house.events[0].status, desk.house.events[0].error) == (status, error)
+    assert [attempt.outcome for attempt in desk.house.ledger.postings[0].attempts] == [error]
 
 
 @pytest.mark.parametrize(("tag", "kept"), [("search", "search"), ("x" * 64, "x" * 64), ("x" * 65, "x" * 64)])

@@ -20,7 +20,7 @@ from penstock.gateway.idempotency import (
     TENANT,
     Idempotency,
 )
-from penstock.gateway.pipeline import Inquiry
+from penstock.gateway.inquiry import Inquiry
 from penstock.kernel.clock import ManualClock
 from penstock.kernel.errors import IdempotencyConflict, Invalid, OverBudget, Unavailable
 from penstock.ports.providers import ProviderFailure

@@ -7,30 +7,74 @@ import pytest
 from penstock.gateway.key_pool import KeyPool
 from penstock.gateway.load import LABELS_MOST, Loads, Reading
 from penstock.kernel.clock import ManualClock
+from penstock.mechanisms.quotas import LISTEN_EVERY_S, Quotas
 from penstock.ports.providers import CallTimers, ChatCall, ChatReplyStream, ProviderFailure, Quota, RateHint
 from tests.support import run
 from tests.unit.gateway.doubles import NamedProvider
 
 
-def test_loads_are_smoothed_counted_and_bounded_and_a_quota_is_believed_until_it_is_full_again() -> None:
-    clock = ManualClock()
-    loads = Loads(clock, lambda label: label != "ill")
+def test_loads_are_smoothed_counted_and_bounded() -> None:
+    loads = Loads(lambda label: label != "ill", Quotas(ManualClock(), near_percent=10))
     assert loads.reading("new") == Reading()
     assert not loads.reading("ill").well
-    loads.began("a")
+    loads.began("a", 1)
     loads.first_token("a", 800)
     loads.first_token("a", 1_600)
     assert loads.reading("a")[1:3] == (1, 900)
     loads.ended("a")
     loads.ended("a")
     assert loads.reading("a").in_flight == 0
-    loads.told("a", RateHint(requests=Quota(100, 50, 1.0), tokens=Quota(1_000, 10, 6.0)))
-    assert loads.reading("a").quota_left == 0.01
-    clock.advance(6.0)
-    assert loads.reading("a").quota_left == 1.0
     for number in range(LABELS_MOST + 5):
-        loads.began(f"b{number}")
+        loads.began(f"b{number}", 1)
     assert loads.left_out == 6
+
+
+class Telling:
+    """An answer whose vendor tells its limits; `asked` counts how often its headers were read."""
+
+    status, streamed, key = 200, False, "two"
+
+    def __init__(self, requests_left: int) -> None:
+        self.asked = 0
+        self._left = requests_left
+
+    @property
+    def rates(self) -> RateHint:
+        self.asked += 1
+        return RateHint(requests=Quota(100, self._left, 60.0))
+
+    async def read(self, max_bytes: int) -> bytes:
+        return b"x"[:max_bytes]
+
+    async def chunk(self) -> bytes:
+        return b""
+
+    def close(self) -> None:
+        return
+
+
+def test_a_back_end_near_its_quota_is_scarce_until_it_is_full_again() -> None:
+    """Told with answers and refusals, worn down by calls; headers are read now and then, not with every answer."""
+    clock = ManualClock()
+    loads = Loads(lambda label: True, Quotas(clock, near_percent=10))
+    first, second = Telling(11), Telling(100)
+    loads.answered("a", first)
+    loads.answered("a", second)
+    assert (first.asked, second.asked) == (1, 0)
+    assert (loads.reading("a").scarce, loads.any_scarce) == (False, False)
+    loads.began("a", 1)
+    loads.began("a", 1)
+    assert (loads.reading("a").scarce, loads.any_scarce) == (True, True)
+    clock.advance(LISTEN_EVERY_S)
+    loads.answered("a", second)
+    assert (loads.reading("a").scarce, loads.any_scarce) == (False, False)
+    refusal = ProviderFailure("slow down", kind="rate_limited", rates=RateHint(requests=Quota(100, 0, 60.0)))
+    refusal.key = "two"
+    loads.refused("a", refusal)
+    assert loads.reading("a").scarce
+    assert not loads.reading("b").scarce
+    clock.advance(60.0)
+    assert not loads.reading("a").scarce
 
 
 class Reply:

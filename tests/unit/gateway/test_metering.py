@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from penstock.gateway.metering import MAYBE_BILLED, Meter, is_a_bill
 from penstock.kernel.faults import FAILURE_KINDS
@@ -62,6 +63,14 @@ def test_a_second_estimate_only_has_what_the_first_left() -> None:
     meter, _, _ = metered()
     first = meter.estimated(TARGET, 10**9, 10**9, "cut")
     assert meter.estimated(TARGET, 10**9, 10**9, "cut") == meter.seat.held_nanos - first == 0
+
+
+def test_searches_of_a_call_that_may_have_been_billed_are_billed_as_many_as_they_can_be() -> None:
+    searched = structs.replace(TARGET.price, per_request_nanos=7)
+    meter, _, _ = metered()
+    meter.ask.requests = 3
+    cost = meter.estimated(structs.replace(TARGET, price=searched), 0, 0, "cut")
+    assert cost == 21
 
 
 NEVER_WORKED_ON = {

@@ -89,7 +89,15 @@ def test_a_page_before_a_model_ends_right_before_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "query", [b"limit=0", b"limit=1001", b"limit=x", b"after_id=gone", b"before_id=gone"]
+    "query",
+    [
+        b"limit=0",
+        b"limit=1001",
+        b"limit=000000001" + b"0" * 5_000,
+        b"limit=x",
+        b"after_id=gone",
+        b"before_id=gone",
+    ],
 )
 def test_a_page_that_cannot_be_is_refused_by_name(query: bytes) -> None:
     status, told = asked("/v1/models", "anthropic", query)

@@ -17,7 +17,8 @@ from penstock.dialects.codecs import CODECS
 from penstock.gateway.admission import Admission
 from penstock.gateway.calling import Calling
 from penstock.gateway.faces import OPENAI
-from penstock.gateway.pipeline import Inquiry, Pipeline
+from penstock.gateway.inquiry import Inquiry
+from penstock.gateway.pipeline import Pipeline
 from penstock.gateway.relay import CHECKPOINT_EVENTS, Relay
 from penstock.gateway.routing import Endpoint, RouteTable
 from penstock.gateway.story import Story

@@ -101,6 +101,19 @@ def test_what_must_not_leave_is_refused_and_nothing_is_spent() -> None:
     assert not vendor.calls and not it.ledger.holds
 
 
+def test_an_answer_that_must_not_be_told_costs_what_its_vendor_says_and_no_more() -> None:
+    bill = {"prompt_tokens": 9, "completion_tokens": 3}
+    it = house(
+        Vendor("sim", full(whole("It is 4111 1111 1111 1111.", usage=bill))),
+        {("a", ""): RedactionPolicy(answers={"CARD": Action.REFUSE})},
+    )
+    with pytest.raises(PolicyRefused):
+        run(it.serve(max_tokens=400))
+    [posting] = it.ledger.postings
+    assert (posting.amount_nanos, posting.estimated) == (9 * 1_000 + 3 * 2_000, False)
+    assert b"4111" not in it.caller.body
+
+
 def test_a_guard_refuses_what_a_team_must_not_talk_about() -> None:
     vendor = Echo()
     it = House(vendor)
@@ -108,6 +121,6 @@ def test_a_guard_refuses_what_a_team_must_not_talk_about() -> None:
     it.pipeline.inspections = (GuardCare({("a", "t"): guards}),)
     with pytest.raises(PolicyRefused, match="topics"):
         run(it.serve(messages=[{"role": "user", "content": "How would a DAM  breach go?"}]))
-    assert not vendor.calls and it.events[0].flags == ("guard:topics",)
+    assert not vendor.calls and it.events[0].flags == ("flagged", "guard:topics")
     run(it.serve(messages=ASKED))
     assert len(vendor.calls) == 1

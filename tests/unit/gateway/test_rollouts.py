@@ -7,11 +7,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from penstock.gateway.rollouts import EVIDENCE, LOOK_S, PLATFORM
+from penstock.gateway.rollouts import EVIDENCE, LOOK_S, PLATFORM, PROBES
+from penstock.kernel.clock import ManualClock
+from penstock.kernel.events import Call
 from penstock.kernel.settings_rollouts import RolloutSettings
 from penstock.kernel.settings_routes import CanarySettings, TargetSettings
+from penstock.mechanisms.breaker import Breaker
 from tests.support import run
-from tests.unit.gateway.canary_fleet import ROUTE, block, fleet
+from tests.unit.gateway.canary_fleet import OPEN_S, ROUTE, asked, block, fleet
 
 
 def test_a_bad_canary_is_taken_out_by_one_node_and_told_once(tmp_path: Path) -> None:
@@ -101,6 +104,53 @@ def test_a_provider_down_for_both_takes_nobody_out(tmp_path: Path) -> None:
     run(scene())
 
 
+def broken(breaker: Breaker, clock: ManualClock, probes: int) -> None:
+    """Have a breaker open, and so many probes fail."""
+    for _ in range(5):
+        breaker.failed()
+    for _ in range(probes):
+        clock.advance(OPEN_S)
+        assert breaker.admits()
+        breaker.failed()
+
+
+@pytest.mark.parametrize(
+    ("probes", "production_too", "out"), [(PROBES - 1, False, 0), (PROBES, False, 1), (PROBES, True, 0)]
+)
+def test_a_canary_that_its_breaker_keeps_from_calls_is_taken_out(
+    tmp_path: Path, probes: int, production_too: bool, out: int
+) -> None:
+    """Seen by the node that does not judge, without a call that could be evidence; trouble of both convicts nobody."""
+
+    async def scene() -> None:
+        async with fleet(tmp_path) as f:
+            broken(f.breakers[1]["sim/new"], f.clock, probes)
+            if production_too:
+                broken(f.breakers[1]["sim/old"], f.clock, 0)
+            for _ in range(3):
+                await f.look()
+            assert len(f.rollbacks) == out
+            assert [each.metric for each in f.told] == ["breaker"] * out
+
+    run(scene())
+
+
+def test_a_probe_that_is_answered_speaks_for_the_canary(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with fleet(tmp_path) as f:
+            breaker = f.breakers[0]["sim/new"]
+            broken(breaker, f.clock, PROBES - 1)
+            f.clock.advance(OPEN_S)
+            breaker.admits()
+            breaker.began()
+            broken(breaker, f.clock, PROBES - 1)
+            await f.look()
+            await f.look()
+            assert not f.rollbacks
+
+    run(scene())
+
+
 def test_a_switch_that_fails_is_tried_again(tmp_path: Path) -> None:
     async def scene() -> None:
         async with fleet(tmp_path) as f:
@@ -143,8 +193,8 @@ def test_another_newcomer_does_not_inherit_the_evidence(tmp_path: Path) -> None:
             for _ in range(2):
                 await f.look()
             for number in range(4, 20):
-                f.nodes[0].score(f"req_new_{number}", 0.0)
-                f.nodes[0].score(f"req_old_{number}", 1.0)
+                f.nodes[0].score(asked("new", number=number, at_s=0.0), 0.0)
+                f.nodes[0].score(asked("old", number=number, at_s=0.0), 1.0)
             for _ in range(2):
                 await f.look()
             assert await f.records.count(EVIDENCE, PLATFORM) == len(f.nodes)
@@ -209,17 +259,26 @@ def test_doubt_holds_a_canary_where_it_is(tmp_path: Path) -> None:
     run(scene())
 
 
-def test_scores_are_evidence_once_and_only_of_requests_that_are_known(tmp_path: Path) -> None:
+def test_scores_are_evidence_of_whoever_answered_and_of_this_trial_only(tmp_path: Path) -> None:
+    """Any node takes a score, whichever served the request."""
+
     async def scene() -> None:
         async with fleet(tmp_path) as f:
-            node = f.nodes[0]
-            node(block())
+            await f.look(block(), [])
+            node = f.nodes[1]
             for number in range(20):
-                assert node.score(f"req_new_{number}", 0.1)
-                assert node.score(f"req_old_{number}", 0.9)
-            assert not node.score("req_new_0", 0.1)
-            assert not node.score("req_never", 0.1)
-            assert node.strays == 2
+                node.score(asked("new", number=number), 0.1)
+                node.score(asked("old", number=number), 0.9)
+            fallback = (Call("sim", "new", 1.0, 2.0, "server_error"), Call("sim", "old", 2.0, 9.0))
+            for stray in (
+                asked("new", at_s=0.0),
+                msgspec.structs.replace(asked("new"), model="other"),
+                asked("new", calls=()),
+                asked("new", "server_error"),
+                asked("new", calls=fallback),
+            ):
+                node.score(stray, 1.0)
+            assert (node.scored, node.strays) == (40, 5)
             for _ in range(2):
                 await f.look()
             assert [each.metric for each in f.told] == ["quality"]

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from penstock.gateway.faces import OPENAI
-from penstock.gateway.pipeline import Inquiry
+from penstock.gateway.inquiry import Inquiry
 from penstock.gateway.story import Story
 from penstock.kernel.context import RequestContext
 from penstock.kernel.errors import OverBudget, PenstockError

@@ -95,6 +95,15 @@ def test_after_two_re_asks_it_is_an_error_and_all_three_are_paid() -> None:
     assert care.tally.failed == 1
 
 
+def test_an_answer_that_cannot_be_read_is_an_error_and_is_paid_for() -> None:
+    it, vendor, _ = house(whole("?", **USED).replace(b'"?"', b"12"))
+    with pytest.raises(Upstream):
+        ask(it)
+    assert len(vendor.calls) == 1 and not it.caller.started
+    assert it.ledger.postings[0].amount_nanos == ONE
+    assert [call.outcome for call in it.events[0].calls] == ["ok"]
+
+
 def test_without_money_for_another_attempt_it_is_an_error_and_one_is_paid() -> None:
     ledger = ScriptedLedger()
     it, vendor, _ = house(whole(BAD, **USED), ledger=ledger)

@@ -219,6 +219,15 @@ def test_n_answers_pay_the_prompt_once():
     assert worst_case_nanos(a_price(), 100, 10, 3) == 100 * 2_500 + 3 * 10 * 10_000
 
 
+@pytest.mark.parametrize("requests", [0, 1, 3])
+def test_what_bills_by_the_request_is_held_at_as_many_as_it_can_make(requests: int):
+    price = a_price(rates(input=0, output=0), per_request_nanos=2_000_000)
+    worst = worst_case_nanos(price, 900, 0, requests=requests)
+    assert worst == cost_nanos(price, Usage(input_tokens=900, requests=requests)) == 2_000_000 * requests
+    with pytest.raises(Invalid):
+        worst_case_nanos(price, 900, 0, requests=-1)
+
+
 def test_a_worst_case_looks_at_the_dearest_tier_reachable_and_no_further():
     cheaper = Tier(above_input_tokens=10, rates=rates(input=1_000_000, output=1_000_000))
     dearer = Tier(above_input_tokens=20, rates=rates(input=9_000_000, output=9_000_000))

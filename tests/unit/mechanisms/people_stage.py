@@ -41,7 +41,7 @@ class Stage:
         self.tenancy = Tenancy(records, signals, clock, PEPPER)
         self.sessions = Sessions(records, signals, self.tenancy, clock, pepper=PEPPER)
         self.people = People(records, state, clock, self.passwords, news=self.sessions.news, pepper=PEPPER)
-        self.changes = Changes(records)
+        self.changes = Changes(records, b"s" * 32)
 
     def another(self, signals: EmbeddedSignals | None = None) -> Stage:
         """A second node on the same stores."""

@@ -64,9 +64,9 @@ class Books:
             streamed=True,
         )
 
-    async def _grant(self, target: Backend) -> bool:
+    async def _grant(self, target: Backend) -> Backend | None:
         self.told.append((target.label, "granted"))
-        return self.granted
+        return target if self.granted else None
 
 
 def seasoned() -> Resilience:

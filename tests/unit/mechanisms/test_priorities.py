@@ -158,6 +158,42 @@ def test_a_newcomer_does_not_overtake_those_who_wait() -> None:
     run(case())
 
 
+def test_one_for_whom_the_door_is_open_does_not_wait_behind_those_for_whom_it_is_not() -> None:
+    async def case() -> None:
+        room = WaitingRoom(
+            WaitingBounds(),
+            ManualClock(),
+            lambda priority: priority <= HIGH,
+            lambda _after_s: OverLimit("Full."),
+        )
+        waiting = asyncio.ensure_future(room.enter(LOW, LATER))
+        await ticks()
+        entering = asyncio.ensure_future(room.enter(CRITICAL, LATER))
+        await ticks()
+        assert entering.done()
+        assert not waiting.done()
+        waiting.cancel()
+
+    run(case())
+
+
+@pytest.mark.parametrize(("waited_s", "is_in"), [(0.9, False), (1.1, True)])
+def test_the_door_sees_the_class_that_one_has_aged_to(waited_s: float, is_in: bool) -> None:
+    async def case() -> None:
+        clock = ManualClock()
+        bounds = WaitingBounds(ageing_s=1.0)
+        room = WaitingRoom(bounds, clock, lambda each: each <= NORMAL, lambda _after_s: OverLimit("Full."))
+        waiting = asyncio.ensure_future(room.enter(LOW, LATER))
+        await ticks()
+        clock.advance(waited_s)
+        room.let_in()
+        await ticks()
+        assert waiting.done() is is_in
+        waiting.cancel()
+
+    run(case())
+
+
 def test_when_much_room_comes_at_once_all_of_it_is_used() -> None:
     async def case() -> None:
         shop = Shop(places=0)

@@ -6,7 +6,7 @@ import pytest
 
 from penstock.kernel.clock import ManualClock
 from penstock.mechanisms import quotas
-from penstock.mechanisms.quotas import REFILL_S, Quotas
+from penstock.mechanisms.quotas import LISTEN_EVERY_S, REFILL_S, SILENT_S, Quotas
 from penstock.ports.providers import Quota, RateHint
 
 LABEL = "openai/gpt-4o"
@@ -101,3 +101,56 @@ def test_labels_are_bounded_and_those_left_out_are_counted(monkeypatch: pytest.M
         kept.told(name, RateHint(requests=Quota(10, 0, 60)))
     assert [kept.share_left(name) for name in "abc"] == [0.0, 0.0, 1.0]
     assert kept.left_out == 1
+
+
+def test_of_several_keys_the_fullest_counts_and_each_wears_down() -> None:
+    clock = ManualClock()
+    kept = Quotas(clock, near_percent=10)
+    kept.told(LABEL, RateHint(requests=Quota(100, 4, 60.0)), key="one")
+    assert kept.is_near(LABEL)
+    kept.told(LABEL, RateHint(requests=Quota(100, 50, 60.0)), key="two")
+    assert (kept.is_near(LABEL), kept.share_left(LABEL), kept.refill_s(LABEL)) == (False, 0.5, 0.0)
+    kept.called(LABEL, tokens=1)
+    assert kept.share_left(LABEL) == 0.495
+    kept.told(LABEL, RateHint(requests=Quota(100, 7, 60.0)), key="two")
+    assert kept.is_near(LABEL)
+    assert 0 < kept.refill_s(LABEL) < told(Quota(100, 3, 60.0)).refill_s(LABEL)
+
+
+@pytest.mark.parametrize(("silent_s", "counts"), [(SILENT_S, True), (SILENT_S + 1, False)])
+def test_a_key_that_is_out_of_use_does_not_make_up_for_the_one_that_is_in_use(
+    silent_s: float, counts: bool
+) -> None:
+    clock = ManualClock()
+    kept = Quotas(clock, near_percent=10)
+    kept.told(LABEL, RateHint(requests=Quota(100, 4, 60.0)), key="revoked")
+    clock.advance(silent_s)
+    kept.told(LABEL, RateHint(requests=Quota(100, 4, 60.0)), key="in use")
+    assert kept.is_near(LABEL) is not counts
+
+
+def test_headers_are_read_once_in_a_while_and_for_a_bounded_number_of_labels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quotas, "LABELS_MOST", 1)
+    clock = ManualClock()
+    kept = Quotas(clock, near_percent=10)
+    assert [kept.listens(LABEL), kept.listens(LABEL), kept.listens("other")] == [True, False, False]
+    clock.advance(LISTEN_EVERY_S)
+    assert kept.listens(LABEL)
+    assert kept.shares_left() == {}
+
+
+def test_whether_any_is_near_costs_no_look_at_all_of_them() -> None:
+    clock = ManualClock()
+    kept = told(Quota(100, 9, 60), clock=clock)
+    assert kept.any_near
+    clock.advance(60)
+    assert not kept.is_near(LABEL)
+    assert not kept.any_near
+
+
+def test_a_threshold_of_nothing_is_never_near() -> None:
+    kept = Quotas(ManualClock(), near_percent=0)
+    kept.told(LABEL, RateHint(requests=Quota(100, 0, 60.0)))
+    assert not kept.is_near(LABEL)

@@ -19,9 +19,11 @@ from penstock.kernel.clock import ManualClock
 from penstock.kernel.errors import Unavailable
 from penstock.mechanisms.webhooks import (
     ATTEMPTS_MOST,
+    BODY_BYTES,
     COLLECTIONS,
     DEAD_S,
     LEASE_S,
+    PAGE,
     PAUSE_S,
     SWEEP_S,
     Message,
@@ -112,6 +114,21 @@ def test_the_signature_is_the_one_of_the_specification() -> None:
     told = signature(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
     assert told == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
     assert signature("plain", "a", 1, b"x") != signature("plain", "a", 2, b"x")
+
+
+def test_what_was_taken_is_remembered_by_its_words_and_when(tmp_path: Path) -> None:
+    async def case(stage: Stage) -> None:
+        stage.hooks.answers = [500, 200]
+        sender = await stage.told(OPS)
+        await sender.step()
+        assert not sender.taken
+        stage.clock.advance(10.0)
+        await sender.step()
+        [taken] = sender.taken
+        assert (taken.message.text, taken.attempts, taken.failure) == ("words", 2, "")
+        assert taken.due_s == stage.clock.wall_s() and bytes(taken.message.data) == b"null"
+
+    staged(tmp_path, case)
 
 
 def test_each_target_is_told_in_its_form_of_its_organisations(tmp_path: Path) -> None:
@@ -242,5 +259,47 @@ def test_a_hundred_messages_reach_their_target(tmp_path: Path) -> None:
             sender = await stage.told()
         await sender.step()
         assert (sender.delivered, len({h["webhook-id"] for _, h, _ in stage.hooks.posts})) == (100, 100)
+
+    staged(tmp_path, case)
+
+
+def test_a_target_that_takes_nothing_holds_up_others_for_a_page_of_its_own_at_most(tmp_path: Path) -> None:
+    deaf = Target(name="deaf", url="https://deaf.test/hook")
+
+    async def case(stage: Stage) -> None:
+        for _ in range(3 * PAGE):
+            await stage.told(deaf)
+        sender = stage.webhooks(OPS, deaf)
+        await stage.told(OPS)
+        stage.hooks.answers = ["down"] * PAGE
+        await sender.step()
+        assert [url for url, _, _ in stage.hooks.posts] == [deaf.url] * PAGE + [OPS.url]
+        stage.hooks.posts.clear()
+        await sender.step()
+        assert [url for url, _, _ in stage.hooks.posts] == [deaf.url] * 2 * PAGE
+
+    staged(tmp_path, case)
+
+
+def test_a_message_at_the_bound_may_fail_and_holds_up_nobody(tmp_path: Path) -> None:
+    async def case(stage: Stage) -> None:
+        sender = stage.webhooks(OPS)
+
+        def message(size: int) -> Message:
+            return Message(type="t.x", org="acme", at_s=5.0, text="w" * size, data=msgspec.Raw(b"{}"))
+
+        (small,) = sender.writes(message(1))
+        assert small.value is not None
+        largest = BODY_BYTES - len(small.value) + 1
+        with pytest.raises(Unavailable):
+            sender.writes(message(largest + 1))
+        await sender.send(message(largest))
+        await sender.send(message(1))
+        stage.hooks.answers = ["down"]
+        await sender.step()
+        assert (len(stage.hooks.posts), sender.delivered, sender.failures) == (2, 1, 1)
+        stage.clock.advance(PAUSE_S)
+        await sender.step()
+        assert sender.delivered == 2
 
     staged(tmp_path, case)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
 from penstock.dialects.openai_errors import render_error
@@ -64,6 +65,21 @@ def test_an_overview_is_asked_for_one_organisation():
 
     assert run(look()) == [5.0]
     assert wire.calls == [("GET", "/api/v1/overview/live?org=acme", b"")]
+
+
+def test_canaries_come_each_time_they_changed_with_how_near_a_conviction_is():
+    evidence = [
+        {"metric": "errors", "evidence": each, "bound": 200.0} for each in (0.5, 1.0, 200.0**0.5, 9_000.0)
+    ]
+    canary = {"route": "chat", "state": "on trial", "percent": 10, "evidence": evidence}
+    wire = Scripted(Pieces(b"event: canaries\ndata: %b\n\n" % msgspec.json.encode({"canaries": [canary]})))
+
+    async def look():
+        async with Client(transport=wire).routing.watch_canaries() as live:
+            return [each.nearness async for seen in live for each in seen.canaries[0].evidence]
+
+    assert run(look()) == [0.0, 0.0, pytest.approx(0.5), 1.0]
+    assert wire.calls == [("GET", "/api/v1/routing/canaries/live", b"")]
 
 
 @pytest.mark.parametrize("way", WAYS)

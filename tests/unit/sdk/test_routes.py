@@ -15,6 +15,7 @@ from penstock.kernel.context import Cap
 from penstock.kernel.errors import Invalid, Upstream
 from penstock.sdk.calls import PAGE_ROWS, Calls
 from penstock.sdk.client import Client
+from penstock.sdk.contents import ContentDecision, Forgetting
 from penstock.sdk.oversight import AuditQuery, Invoice
 from penstock.sdk.people import InviteRequest, LinkSignIn, OidcSignIn, PersonChange, SignIn
 from penstock.sdk.replies import KeyChange, KeyRequest, Purge, ScopeRequest
@@ -30,14 +31,8 @@ KEY = {
 }  # fmt: skip
 SCOPE = {"path": "p", "level": "org", "name": "", "rate": {}, "caps": [], "user_rate": {}, "user_caps": []}
 PERSON = {
-    "id": "per_1",
-    "org": "o",
-    "team": "t",
-    "email": "a@b.c",
-    "name": "A",
-    "role": "admin",
-    "state": "active",
-}
+    "id": "per_1", "org": "o", "team": "t", "email": "a@b.c", "name": "A", "role": "admin", "state": "active",
+}  # fmt: skip
 SESSION = {"id": "s1", "person": "per_1", "method": "password", "created_s": 1.0, "seen_s": 2.0}
 MADE = {"token": "pens-x", "csrf": "c", "session": SESSION, "person": PERSON}
 STATUS = {
@@ -57,6 +52,11 @@ RECONCILED = {
 COSTS = {"by": ["day"], "rows": [{"group": ["1"]}], "total": {}, "since_s": 1.0, "until_s": 2.0}
 ANSWER = {"choices": [{"message": {"role": "assistant", "content": "Hi"}}]}
 INVITED = {"person": PERSON, "link_token": "penl-x"}
+RULE = {"team": "t", "mode": "full"}
+CONTENT_RULES = {"org": "o", "most": "full", "default": "hash", "rules": [RULE]}
+CONTENT = {
+    "request_id": "r", "org": "o", "team": "t", "user": "u", "face": "openai", "prompt": "p", "answer": "",
+}  # fmt: skip
 CAP = Cap(window="day", limit_nanos=5, warn_percent=(50,))
 CAP_BODY = {"window": "day", "limit_nanos": 5, "warn_percent": [50], "hard": True}
 ASK = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
@@ -66,8 +66,20 @@ ROUTING = {"version": VERSION, "document": {}}
 
 # name, what is called, what the server answers, the method and target it must be asked, the body it must be given
 ROUTES = [
+    ("contents.rules", lambda c: c.contents.rules("o"), CONTENT_RULES, "GET /api/v1/contents/rules?org=o", None),
+    ("contents.decide", lambda c: c.contents.decide(ContentDecision(**RULE)), RULE, "PUT /api/v1/contents/rules", RULE),
+    ("contents.read", lambda c: c.contents.read("r/1"), CONTENT, "GET /api/v1/requests/r%2F1/content", None),
+    (
+        "contents.forget", lambda c: c.contents.forget(Forgetting(user="u")), {"keys": 2},
+        "POST /api/v1/contents/forget", {"user": "u"},
+    ),
+    (
+        "requests.score", lambda c: c.requests.score("req_1", 0.5), {"request_id": "req_1", "score": 0.5},
+        "POST /api/v1/requests/req_1/feedback", {"score": 0.5},
+    ),
     ("routing.get", lambda c: c.routing.get(3), ROUTING, "GET /api/v1/routing?version=3", None),
     ("routing.history", lambda c: c.routing.history(9), [VERSION], "GET /api/v1/routing/versions?limit=9", None),
+    ("routing.canaries", lambda c: c.routing.canaries(), {"canaries": []}, "GET /api/v1/routing/canaries", None),
     ("routing.tiers", lambda c: c.routing.tiers(), [{"model": "m"}], "GET /api/v1/routing/tiers", None),
     (
         "routing.check",
@@ -211,6 +223,13 @@ ROUTES = [
     ("sessions.sign_out", lambda c: c.sessions.sign_out(), b"", "DELETE /api/v1/sessions/current", None),
     ("sessions.end", lambda c: c.sessions.end("s1"), b"", "DELETE /api/v1/sessions/s1", None),
     (
+        "changes.verify",
+        lambda c: c.changes.verify(head="ab"),
+        {"org": "acme", "seals": 1, "rows": 2, "unsealed": 0, "head": "ab", "problems": []},
+        "GET /api/v1/changes/seals?head=ab",
+        None,
+    ),
+    (
         "changes.list",
         lambda c: c.changes.list(actor="per_1", after="c1", limit=5),
         [{"id": "c2", "at_s": 1.0, "before": {"a": [1]}, "after": None}],
@@ -247,6 +266,10 @@ ROUTES = [
         "POST /api/v1/audit/query",
         {"sql": "select 1"},
     ),
+    ("audit.about", lambda c: c.audit.about("o"), {"org": "o", "kept": True}, "GET /api/v1/audit?org=o", None),
+    ("alerts.rules", lambda c: c.alerts.rules(), [], "GET /api/v1/alerts/rules", None),
+    ("alerts.deliveries", lambda c: c.alerts.deliveries("o"), {}, "GET /api/v1/alerts/deliveries?org=o", None),
+    ("cache.prompts", lambda c: c.cache.prompts("o"), [{"backend": "b"}], "GET /api/v1/cache/prompts?org=o", None),
     ("alerts.list", lambda c: c.alerts.list(), {"standing": [], "past": []}, "GET /api/v1/alerts", None),
     ("alerts.test", lambda c: c.alerts.test("o"), {"targets": 2}, "POST /api/v1/alerts/test?org=o", None),
     (
@@ -259,7 +282,7 @@ ROUTES = [
     ("overview.get", lambda c: c.overview.get("acme"), {"at_s": 1.0}, "GET /api/v1/overview?org=acme", None),
     ("settings.get", lambda c: c.settings.get(), {"rows": [{"key": "server.port"}]}, "GET /api/v1/settings", None),
 ]  # fmt: skip
-STREAMS = {"chat.stream", "requests.live", "overview.live"}
+STREAMS = {"chat.stream", "requests.live", "overview.live", "routing.watch_canaries"}
 """See test_chat.py and test_live.py."""
 
 

@@ -376,7 +376,7 @@ def test_a_malformed_request_is_refused_in_the_wires_words_and_has_its_row(targe
 def test_unknown_verbs_and_streams_without_events_are_refused():
     async def work(caller):
         body = json.dumps(next(iter(reversed(BODIES.values())))).encode()
-        assert (await caller.send(b"POST", b"/v1beta/models/g:embedContent", body))[0] == 404
+        assert (await caller.send(b"POST", b"/v1beta/models/g:predict", body))[0] == 404
         assert (await caller.send(b"POST", b"/v1beta/models/g:streamGenerateContent", body))[0] == 400
 
     with_simulator(work)

@@ -46,6 +46,9 @@ class Chores:
             catalogue=idle,
             headroom=idle,
             oversight=None,
+            changes=SimpleNamespace(seals=SimpleNamespace(seal=self.nothing), trim=self.nothing),
+            feedback=SimpleNamespace(trim=self.nothing),
+            guard=None,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import apsw
 import asyncpg
@@ -13,13 +14,16 @@ from penstock.contracts.case import CUT_OFF, SET_CLOCK, BrokenPromise, NotTried
 from penstock.kernel.clock import SystemClock
 from penstock.kernel.errors import NotFound, Unavailable
 from penstock.kernel.settings import (
+    LakeSettings,
     LedgerSettings,
     ProviderSettings,
     ServerSettings,
     Settings,
     StoreSettings,
     TraceSettings,
+    WebhookSettings,
 )
+from penstock.kernel.settings_cache import CacheSettings
 from penstock.ports.ledger import Hold, Line, Posting
 from penstock.wiring import adapters, doctor
 from penstock.wiring.books import verify_offline
@@ -56,13 +60,14 @@ async def spent(settings: Settings) -> None:
 
 
 def test_a_sound_deployment_is_well_and_every_store_was_put_to_its_contract(tmp_path):
-    settings = on(tmp_path)
+    settings = on(tmp_path, cache=CacheSettings(url="memory:"))
     run(spent(settings))
     before = {path.name for path in tmp_path.iterdir()}
     findings = found(settings)
     assert [f for f in findings.values() if not f.well] == []
     ports = {what.split(" on ")[0] for what in findings if " on " in what}
-    assert ports == {"ledger", "records", "state", "signals", "stream", "traces"}
+    stores = {"ledger", "records", "state", "signals", "stream", "traces", "blobs", "cache"}
+    assert ports == stores
     assert {what: not_tried(f) for what, f in findings.items() if f.cases} == {
         "ledger on SQLite": LEDGER,
         "records on SQLite": [(CUT_OFF, 1)],
@@ -70,12 +75,34 @@ def test_a_sound_deployment_is_well_and_every_store_was_put_to_its_contract(tmp_
         "signals on this process": [("lose signals on their way", 1), (CUT_OFF, 1)],
         "stream on segment files": [("tear the tail of the log", 2), ("fill the disk", 1)],
         "traces on SQLite": [(CUT_OFF, 1)],
+        "blobs on files": [
+            ("count the files of blobs", 1),
+            ("crash in mid-write", 1),
+            ("fill the disk", 1),
+            ("read the clock that blobs are stamped with", 1),
+            ("flip a byte of a blob", 1),
+        ],
+        "cache on this process": [
+            ("know what the cache is bound to", 2),
+            ("know what an entry is bound to", 1),
+            ("restart the cache, its file damaged", 2),
+        ],
     }
     for suite in suites(settings, tmp_path):
         cases = findings[f"{suite.port} on {suite.engine}"].cases
         assert cases.kept == len(suite.cases) - cases.not_tried > 0
     # SQLite leaves its two side files behind a reader; they hold nothing.
     assert {path.name for path in tmp_path.iterdir()} - before <= {"ledger.sqlite-shm", "ledger.sqlite-wal"}
+
+
+def test_a_lake_has_its_engine_put_to_the_contract(tmp_path):
+    (suite,) = (
+        each
+        for each in suites(on(tmp_path, lake=LakeSettings(store=True)), tmp_path)
+        if each.port == "tables"
+    )
+    finding = run(doctor._kept(replace(suite, cases=suite.cases[:2])))
+    assert (finding.what, finding.well, finding.cases.kept) == ("tables on DuckDB", True, 2)
 
 
 def test_it_runs_beside_a_server_that_holds_the_ledger(tmp_path):
@@ -211,11 +238,47 @@ def test_the_contracts_are_run_on_the_engines_that_the_settings_name(tmp_path):
         "signals": "Redis",
         "traces": "PostgreSQL",
     }
-    assert engines == shared | {"stream": "segment files"}
+    assert engines == shared | {"stream": "segment files", "blobs": "files"}
+    cached = msgspec.structs.replace(
+        fleet, cache=CacheSettings(url="redis://h/1"), lake=LakeSettings(store=True)
+    )
+    more = {suite.port: suite.engine for suite in suites(cached, tmp_path)}
+    assert (more["cache"], more["tables"]) == ("Redis", "DuckDB")
     apart = msgspec.structs.replace(fleet, traces=TraceSettings(url="sqlite:"))
     assert {suite.engine for suite in suites(apart, tmp_path) if suite.port == "traces"} == {"SQLite"}
     off = msgspec.structs.replace(fleet, traces=TraceSettings(store=False))
     assert "traces" not in {suite.port for suite in suites(off, tmp_path)}
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("url", "secret", "well", "told"),
+    [
+        ("http://127.0.0.1:9/x", "", True, "127.0.0.1 is known; messages are not signed"),
+        ("http://127.0.0.1:9/x", "good", True, "messages are signed"),
+        ("http://127.0.0.1:9/x", "bad", False, "not base64"),
+        ("http://127.0.0.1:9/x", "absent", False, "absent"),
+        ("http://example.org/x", "", False, "https only"),
+        ("https://nowhere.invalid/x", "", False, "nowhere.invalid"),
+    ],
+)
+def test_a_webhook_is_looked_at_and_nothing_is_posted(tmp_path, url, secret, well, told):
+    (tmp_path / "secrets").mkdir(mode=0o700)
+    for name, value in (("good", "whsec_aGVyb24="), ("bad", "whsec_a")):
+        (tmp_path / "secrets" / name).write_text(value)
+        (tmp_path / "secrets" / name).chmod(0o600)
+    target = WebhookSettings(name="ops", url=url, secret=secret)
+    finding = found(on(tmp_path, webhooks=(target,)))["webhook ops"]
+    assert (finding.well, told in finding.told) == (well, True), finding
+
+
+@pytest.mark.redis
+def test_a_real_redis_of_answers_keeps_its_contract(tmp_path, fresh_redis):
+    settings = Settings(cache=CacheSettings(url=fresh_redis()))
+    (suite,) = (each for each in suites(settings, tmp_path) if each.port == "cache")
+    finding = run(doctor._kept(suite), ceiling_s=60.0)
+    assert finding.well, finding.told
+    assert finding.cases.kept == len(suite.cases) - finding.cases.not_tried > 0
 
 
 @pytest.mark.redis

@@ -14,6 +14,7 @@ from penstock.kernel.clock import ManualClock
 from penstock.kernel.events import Call, RequestEvent
 from penstock.kernel.settings_rollouts import RolloutSettings
 from penstock.kernel.settings_routes import CanarySettings, RouteSettings, RoutingDocument, TargetSettings
+from penstock.mechanisms.breaker import Breaker
 from penstock.mechanisms.canary_switch import CanarySwitch
 from penstock.mechanisms.config_versions import COLLECTIONS as VERSIONS
 from penstock.mechanisms.config_versions import ConfigVersions
@@ -74,6 +75,7 @@ def test_a_bad_canary_is_a_version_of_the_configuration_and_told(tmp_path: Path)
             clock,
             CanarySwitch(versions),
             routes=lambda: versions.document.routes,
+            breaker=lambda _: Breaker(clock, 5, 30.0),
             told=told.append,
         )
         for events in ([], heard("server_error", "ok"), heard("server_error", "ok")):

@@ -76,14 +76,19 @@ def _name_path(name: str) -> Path:
     return Path(*(piece + "=" for piece in pieces[:-1]), pieces[-1] + "+")
 
 
-def _names_below(folder: Path, escaped: str = "") -> Iterator[tuple[str, Path]]:
-    """Yield (name, its pointer) of every name, in no order."""
+def _names_below(folder: Path, escaped: str = "", wanted: str = "") -> Iterator[tuple[str, Path]]:
+    """Yield (name, its pointer) of every name, in no order. Most that do not begin with the escaped text `wanted` are
+    left out, before they cost more than a look.
+    """
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
+            name = escaped + entry.name[:-1]
+            if not name.startswith(wanted) and not wanted.startswith(name):
+                continue
             if entry.name.endswith("="):
-                yield from _names_below(Path(entry.path), escaped + entry.name[:-1])
+                yield from _names_below(Path(entry.path), name, wanted)
             elif entry.name.endswith("+"):
-                yield unquote(escaped + entry.name[:-1]), Path(entry.path)
+                yield unquote(name), Path(entry.path)
 
 
 def _force(folder: Path) -> None:
@@ -264,7 +269,8 @@ class FileBlobs:
         return value
 
     def _list(self, tenant: str, prefix: str, after: str, limit: int) -> list[str]:
-        names = _names_below(self._folder / _tenant_folder(tenant) / "names")
+        wanted = quote(prefix, safe="", errors="replace")
+        names = _names_below(self._folder / _tenant_folder(tenant) / "names", wanted=wanted)
         return nsmallest(limit, (name for name, _ in names if name > after and name.startswith(prefix)))
 
     def _expire(self, tenant: str, before_s: float) -> tuple[int, int]:

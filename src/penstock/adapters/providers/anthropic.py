@@ -14,6 +14,7 @@ from penstock.adapters.providers.hints import ANTHROPIC_RATES
 from penstock.adapters.providers.manner import Manner
 from penstock.adapters.providers.vendor import VendorProvider, header_value
 from penstock.dialects.anthropic import CODEC
+from penstock.dialects.nonsense import UNREADABLE
 from penstock.kernel.clock import Clock
 from penstock.net.client import HttpClient
 from penstock.ports.providers import ChatCall
@@ -78,7 +79,7 @@ class AnthropicProvider(VendorProvider):
         for _ in range(PAGES_MAX):
             try:
                 page = _PAGE.decode(await self._aside(b"GET", target))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            except UNREADABLE:
                 raise self._nonsense("a list of models") from None
             names += [model.id for model in page.data]
             if not page.has_more or not page.last_id:
@@ -92,7 +93,7 @@ class AnthropicProvider(VendorProvider):
         body = await self._aside(b"POST", b"/v1/messages/count_tokens", msgspec.json.encode(asked))
         try:
             return _COUNT.decode(body).input_tokens
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             raise self._nonsense("a count of tokens") from None
 
 

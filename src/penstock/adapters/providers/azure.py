@@ -14,17 +14,19 @@ from penstock.adapters.providers.manner import Manner
 from penstock.adapters.providers.openai import ANSWER_MARKS, ENDS
 from penstock.adapters.providers.quirks import QUIRKS
 from penstock.adapters.providers.vendor import VendorProvider
+from penstock.dialects import embeddings
 from penstock.dialects.openai import CODEC
 from penstock.kernel.clock import Clock
+from penstock.kernel.embed import EmbedReply
 from penstock.net.client import HttpClient
-from penstock.ports.providers import ChatCall
+from penstock.ports.providers import EmbedCall
 from penstock.ports.secrets import Secret
 
 _ENDINGS: Final = ("/", "/v1", "/openai")
 
 
 class AzureProvider(VendorProvider):
-    """A `ChatProvider` over a resource of Azure OpenAI."""
+    """A `ChatProvider` and `Embeds` over a resource of Azure OpenAI."""
 
     def __init__(
         self,
@@ -45,17 +47,14 @@ class AzureProvider(VendorProvider):
         for ending in _ENDINGS:
             base_url = base_url.removesuffix(ending)
 
-        def deployment(call: ChatCall) -> bytes:
-            model, version = quote(call.model, safe=""), quote(api_version, safe="")
-            return f"/openai/deployments/{model}/chat/completions?api-version={version}".encode()
-
+        self._version = quote(api_version, safe="")
         super().__init__(
             name,
             Manner(
                 codec=CODEC,
                 limit_name=quirks.limit_name,
                 key_header=b"api-key: %b",
-                target=deployment if api_version else _newest,
+                target=lambda call: self._target(call.model, "chat/completions"),
                 answer_marks=ANSWER_MARKS,
                 ends=ENDS,
                 rates=quirks.rates,
@@ -68,6 +67,15 @@ class AzureProvider(VendorProvider):
             clock=clock,
         )
 
+    async def embed(self, call: EmbedCall) -> EmbedReply:
+        """Make one attempt to have texts embedded. Raises `ProviderFailure`."""
+        with self._telling("embeddings"):
+            body = embeddings.render_request(call.request).body
+            target = self._target(call.request.model, "embeddings")
+            return embeddings.parse_reply(await self._called(target, body, call.request_id, call.timers))
 
-def _newest(_call: ChatCall) -> bytes:
-    return b"/openai/v1/chat/completions"
+    def _target(self, model: str, verb: str) -> bytes:
+        if not self._version:
+            return f"/openai/v1/{verb}".encode()
+        deployment = quote(model, safe="")
+        return f"/openai/deployments/{deployment}/{verb}?api-version={self._version}".encode()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 import msgspec
@@ -16,13 +16,13 @@ from msgspec import Raw
 
 from penstock.adapters.providers.manner import Manner
 from penstock.adapters.providers.vendor import VendorProvider
-from penstock.dialects.embeddings import packed
+from penstock.dialects import gemini_embeddings
 from penstock.dialects.gemini import CODEC
+from penstock.dialects.nonsense import UNREADABLE
 from penstock.kernel.clock import Clock
 from penstock.kernel.embed import EmbedReply
-from penstock.kernel.errors import Upstream
 from penstock.net.client import HttpClient
-from penstock.ports.providers import ChatCall, EmbedCall, ProviderFailure
+from penstock.ports.providers import ChatCall, EmbedCall
 from penstock.ports.secrets import Secret
 
 PAGES_MAX: Final = 10
@@ -72,13 +72,13 @@ class GeminiProvider(VendorProvider):
         )
 
     async def models(self) -> Sequence[str]:
-        """Return the names of the models that can answer, without their ``models/``. Raises `ProviderFailure`."""
+        """Return the names of the models that answer or embed, without their ``models/``. Raises `ProviderFailure`."""
         names: list[str] = []
         target = b"/models?pageSize=1000"
         for _ in range(PAGES_MAX):
             try:
                 page = _PAGE.decode(await self._aside(b"GET", target))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            except UNREADABLE:
                 raise self._nonsense("a list of models") from None
             names += [model.name.removeprefix("models/") for model in page.models if model.answers]
             if not page.next_page_token:
@@ -97,40 +97,18 @@ class GeminiProvider(VendorProvider):
         )
         try:
             return _COUNT.decode(body).total_tokens
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             raise self._nonsense("a count of tokens") from None
 
     async def embed(self, call: EmbedCall) -> EmbedReply:
-        """Make one attempt to have texts embedded; it takes no numbers of tokens. Raises `ProviderFailure`."""
-        request = call.request
-        if not request.texts or request.extras:
-            raise ProviderFailure(
-                "Gemini embeds texts alone, and is told nothing else about them.",
-                kind="invalid",
-                dispatched=False,
-            )
-        path = resource(request.model)
-        each: dict[str, Any] = {"model": path}
-        if request.dimensions is not None:
-            each["outputDimensionality"] = request.dimensions
-        wire = {"requests": [{**each, "content": {"parts": [{"text": text}]}} for text in request.texts]}
-        body = await self._called(
-            f"/{quote(path)}:batchEmbedContents".encode(),
-            msgspec.json.encode(wire),
-            call.request_id,
-            call.timers,
-        )
-        try:
-            told = _EMBEDDED.decode(body)
-            vectors = tuple([packed(embedding.values) for embedding in told.embeddings])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Upstream):
-            raise self._nonsense("embeddings") from None
-        usage = told.usage_metadata
-        return EmbedReply(
-            model=request.model,
-            vectors=vectors,
-            input_tokens=None if usage is None else usage.prompt_token_count,
-        )
+        """Make one attempt to have texts embedded. Raises `ProviderFailure`."""
+        model = call.request.model
+        path = resource(model)
+        with self._telling("embeddings"):
+            body = gemini_embeddings.render_request(msgspec.structs.replace(call.request, model=path)).body
+            target = f"/{quote(path)}:batchEmbedContents".encode()
+            told = await self._called(target, body, call.request_id, call.timers)
+            return gemini_embeddings.parse_reply(told, model)
 
 
 def resource(model: str) -> str:
@@ -144,14 +122,19 @@ def _target(call: ChatCall) -> bytes:
     return f"/{collection}/{quote(name)}:{verb}".encode()
 
 
+_VERBS: Final = frozenset({"generateContent", "embedContent", "batchEmbedContents"})
+
+
 class _Model(msgspec.Struct, gc=False, rename="camel"):
     name: str
     supported_generation_methods: list[str] = []
 
     @property
     def answers(self) -> bool:
-        """Tell whether it can answer a chat."""
-        return not self.supported_generation_methods or "generateContent" in self.supported_generation_methods
+        """Tell whether it answers anything that is asked here."""
+        return not self.supported_generation_methods or not _VERBS.isdisjoint(
+            self.supported_generation_methods
+        )
 
 
 class _Page(msgspec.Struct, gc=False, rename="camel"):
@@ -163,20 +146,6 @@ class _Count(msgspec.Struct, gc=False, rename="camel"):
     total_tokens: int
 
 
-class _Embedding(msgspec.Struct, gc=False):
-    values: list[float]
-
-
-class _Usage(msgspec.Struct, gc=False, rename="camel"):
-    prompt_token_count: int | None = None
-
-
-class _Embedded(msgspec.Struct, gc=False, rename="camel"):
-    embeddings: list[_Embedding]
-    usage_metadata: _Usage | None = None
-
-
-_EMBEDDED: Final = msgspec.json.Decoder(_Embedded)
 _PAGE: Final = msgspec.json.Decoder(_Page)
 _COUNT: Final = msgspec.json.Decoder(_Count)
 _REQUEST: Final = msgspec.json.Decoder(dict[str, Raw])

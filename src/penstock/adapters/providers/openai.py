@@ -15,13 +15,13 @@ from msgspec import Raw
 from penstock.adapters.providers.manner import Manner
 from penstock.adapters.providers.quirks import PLAIN, QUIRKS
 from penstock.adapters.providers.vendor import VendorProvider
-from penstock.dialects import embeddings
+from penstock.dialects import embeddings, moderations, rerank
+from penstock.dialects.nonsense import UNREADABLE
 from penstock.dialects.openai import CODEC
 from penstock.kernel.clock import Clock
-from penstock.kernel.embed import EmbedReply
-from penstock.kernel.errors import Upstream
+from penstock.kernel.embed import EmbedReply, ModerationReply, RerankReply
 from penstock.net.client import HttpClient
-from penstock.ports.providers import ChatCall, EmbedCall, ProviderFailure
+from penstock.ports.providers import ChatCall, EmbedCall, ModerateCall, RerankCall
 from penstock.ports.secrets import Secret
 
 ANSWER_MARKS: Final = (b'"choices"',)
@@ -34,7 +34,9 @@ ENDS: Final = (
 
 
 class OpenAIProvider(VendorProvider):
-    """A `ChatProvider`, `Embeds` and `ListsModels` over an OpenAI-compatible server."""
+    """A `ChatProvider`, `Embeds`, `Reranks`, `Moderates` and `ListsModels` over an OpenAI-compatible server, which
+    refuses by itself what it does not do.
+    """
 
     def __init__(
         self,
@@ -53,6 +55,8 @@ class OpenAIProvider(VendorProvider):
         `limit_name` is the member this server obeys as bound of an answer, where `quirks` does not know it.
         """
         quirks = QUIRKS.get(vendor or name, PLAIN)
+        self._rerank = quirks.rerank
+        self.rerank_dialect = quirks.rerank.dialect
         super().__init__(
             name,
             Manner(
@@ -76,22 +80,33 @@ class OpenAIProvider(VendorProvider):
 
     async def embed(self, call: EmbedCall) -> EmbedReply:
         """Make one attempt to have texts embedded. Raises `ProviderFailure`."""
-        body = embeddings.render_request(call.request)
-        try:
-            return embeddings.parse_reply(
-                await self._called(b"/embeddings", body, call.request_id, call.timers)
-            )
-        except ProviderFailure:
-            raise
-        except Upstream:
-            raise self._nonsense("embeddings") from None
+        with self._telling("embeddings"):
+            body = embeddings.render_request(call.request).body
+            told = await self._called(b"/embeddings", body, call.request_id, call.timers)
+            return embeddings.parse_reply(told)
+
+    async def rerank(self, call: RerankCall) -> RerankReply:
+        """Make one attempt to have documents ordered. Raises `ProviderFailure`."""
+        request, how = call.request, self._rerank
+        with self._telling("a ranking"):
+            body = rerank.render_request(request, how.dialect).body
+            under = how.under(self._path)
+            told = await self._called(how.target, body, call.request_id, call.timers, under=under)
+            return rerank.parse_reply(told, len(request.documents))
+
+    async def moderate(self, call: ModerateCall) -> ModerationReply:
+        """Make one attempt to have texts and pictures judged. Raises `ProviderFailure`."""
+        with self._telling("a moderation"):
+            body = moderations.render_request(call.request)
+            told = await self._called(b"/moderations", body, call.request_id, call.timers)
+            return moderations.parse_reply(told)
 
     async def models(self) -> Sequence[str]:
         """Return the server's model names. Raises `ProviderFailure`."""
         body = await self._aside(b"GET", b"/models")
         try:
             return [model.id for model in _MODELS.decode(body).data]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             raise self._nonsense("a list of models") from None
 
 
@@ -126,7 +141,7 @@ def _inner_error(body: bytes) -> bytes:
         return b""
     try:
         failed = _FAILED.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return b""
     for error in (failed.error, *[choice.error for choice in failed.choices or ()]):
         if bytes(error) not in (b"", b"null"):

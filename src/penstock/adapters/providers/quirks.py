@@ -8,15 +8,31 @@ server's own refusal comes back.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Raw
 
 from penstock.adapters.providers.hints import OPENAI_RATES, RateNames
+from penstock.dialects.nonsense import UNREADABLE
 
 _REQUEST: Final = msgspec.json.Decoder(dict[str, Raw])
 _SAYS_NOTHING: Final = frozenset({b"null", b"0", b"0.0", b"false", b"{}", b"[]"})
+
+
+class Rerank(msgspec.Struct, frozen=True, kw_only=True):
+    """How a server is asked to rerank: in which words and where. By default as most do (vLLM, Jina, llama.cpp): in
+    Cohere's words, beside its chats.
+    """
+
+    dialect: Literal["cohere", "tei"] = "cohere"
+    target: bytes = b"/rerank"
+    instead_of: tuple[bytes, ...] = ()
+    """Endings of the base URL's path, of which the first that fits gives way."""
+
+    def under(self, path: bytes) -> bytes:
+        """Return the path that `target` stands under, where the base URL has `path`."""
+        return next((path.removesuffix(end) for end in self.instead_of if path.endswith(end)), path)
 
 
 class Quirks(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +50,8 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
     """It tells the failure of a choice inside the choice, with status 200."""
     rates: RateNames = OPENAI_RATES
     """The headers it tells its rate limits in."""
+    rerank: Rerank = Rerank()
+    """How it is asked to rerank, if it does."""
 
     def shaped(self, body: bytes) -> bytes:
         """Return a request as this vendor can be sent it: `body` itself unless a member must go."""
@@ -41,7 +59,7 @@ class Quirks(msgspec.Struct, frozen=True, kw_only=True):
             return body
         try:
             members = _REQUEST.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return body  # the vendor's to refuse
         kept = {
             name: value
@@ -99,6 +117,18 @@ QUIRKS: Final[Mapping[str, Quirks]] = {
         # Ignores `user` and `parallel_tool_calls`; older versions ignore `max_completion_tokens`.
         source="https://docs.vllm.ai/en/v0.7.2/serving/openai_compatible_server.html",
         seen="2026-11-21",
+    ),
+    "cohere": Quirks(
+        # Chats and embeddings in OpenAI's words stand under /compatibility/v1; reranking is its own v2.
+        source="https://docs.cohere.com/reference/rerank",
+        seen="2026-11-21",
+        rerank=Rerank(target=b"/v2/rerank", instead_of=(b"/compatibility/v1", b"/v2", b"/v1")),
+    ),
+    "tei": Quirks(
+        # text-embeddings-inference: embeddings in OpenAI's words stand under /v1, reranking does not.
+        source="https://huggingface.github.io/text-embeddings-inference/",
+        seen="2026-11-21",
+        rerank=Rerank(dialect="tei", instead_of=(b"/v1",)),
     ),
     "ollama": Quirks(
         # Obeys `max_tokens` alone.

@@ -13,14 +13,16 @@ without its end mark is `cut`, even if HTTP saw a clean end.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from penstock.adapters.providers.hints import may_retry, rate_hint, retry_after_s
 from penstock.adapters.providers.manner import Manner
 from penstock.adapters.providers.vendor_reply import Hider, VendorReply, failure_of, first_event_failure
+from penstock.adapters.providers.wholes import refused
 from penstock.kernel.clock import Clock, SystemClock
-from penstock.kernel.errors import Invalid, Unavailable
+from penstock.kernel.errors import Invalid, Unavailable, Upstream
 from penstock.net.client import HttpClient, Origin, Response, Timers
 from penstock.ports.providers import CallTimers, ChatCall, ProviderFailure
 from penstock.ports.secrets import Secret
@@ -107,20 +109,24 @@ class VendorProvider:
     async def _aside(self, method: bytes, target: bytes, body: bytes = b"") -> bytes:
         """Ask for something that is no answer, and return the body. Raises `ProviderFailure`."""
         headers = self._json_headers if body else self._get_headers
-        return await self._whole(method, target, headers, body, _timers(ASIDE_TIMERS), MAX_ASIDE_BYTES)
+        path = self._path + target
+        return await self._whole(method, path, headers, body, _timers(ASIDE_TIMERS), MAX_ASIDE_BYTES)
 
-    async def _called(self, target: bytes, body: bytes, request_id: str, timers: CallTimers) -> bytes:
-        """Make a call that is no chat, and return the body. Raises `ProviderFailure`."""
+    async def _called(
+        self, target: bytes, body: bytes, request_id: str, timers: CallTimers, *, under: bytes | None = None
+    ) -> bytes:
+        """Make a call that is no chat, and return the body. `under` is the path before `target` where that of the base
+        URL will not do. Raises `ProviderFailure`.
+        """
+        path = (self._path if under is None else under) + target
         headers = self._json_headers + b"x-request-id: %b\r\n" % header_value("request_id", request_id)
-        return await self._whole(b"POST", target, headers, body, self._timers(timers), MAX_CALL_BYTES)
+        return await self._whole(b"POST", path, headers, body, self._timers(timers), MAX_CALL_BYTES)
 
     async def _whole(
-        self, method: bytes, target: bytes, headers: bytes, body: bytes, timers: Timers, max_bytes: int
+        self, method: bytes, path: bytes, headers: bytes, body: bytes, timers: Timers, max_bytes: int
     ) -> bytes:
         try:
-            response = await self._client.request(
-                self._origin, method, self._path + target, headers, body, timers
-            )
+            response = await self._client.request(self._origin, method, path, headers, body, timers)
             if response.status != 200:
                 raise await self._refused(response)
             try:
@@ -131,6 +137,20 @@ class VendorProvider:
             raise
         except Unavailable as error:
             raise failure_of(error) from None
+
+    @contextmanager
+    def _telling(self, what: str) -> Generator[None, None, None]:
+        """Around what says a request and reads `what` comes back: `ProviderFailure` for words that cannot be said, and
+        for a reply that is none.
+        """
+        try:
+            yield
+        except ProviderFailure:
+            raise
+        except Invalid as error:
+            raise refused(error) from None
+        except Upstream:
+            raise self._nonsense(what) from None
 
     def _nonsense(self, expected: str) -> ProviderFailure:
         """Return the failure of a vendor that answered with something else than `expected`."""

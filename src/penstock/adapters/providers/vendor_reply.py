@@ -14,6 +14,7 @@ import msgspec
 from penstock.adapters.providers.hints import rate_hint
 from penstock.adapters.providers.manner import Manner
 from penstock.dialects.codec import ERROR, Codec
+from penstock.dialects.nonsense import UNREADABLE
 from penstock.dialects.openai_facts import event_data
 from penstock.kernel.clock import Clock
 from penstock.kernel.errors import Unavailable
@@ -174,7 +175,7 @@ def first_event_failure(first: bytes, codec: Codec, hide: Hider) -> ProviderFail
 def _not_an_answer(body: bytes, codec: Codec) -> ProviderFailure:
     try:
         value = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         value = {}
     if "error" in value or "detail" in value:
         return _vendor_failure(body, codec)

@@ -16,14 +16,11 @@ from starlette.responses import Response
 
 from penstock.console import formats
 from penstock.console.visits import Page, Visit
+from penstock.kernel.settings import LISTS
 from penstock.sdk.people import JsonValue
 from penstock.sdk.replies import Status
 from penstock.sdk.requests import SettingRow
 
-FILE_ONLY: Final = frozenset(
-    {"alerts", "context", "guards", "prices", "privacy", "providers", "residency", "routes", "webhooks"}
-)
-"""Lists of tables that the environment cannot hold."""
 SEARCH_CHARS_MOST: Final = 100
 TOP: Final = "penstock"
 """What the settings outside every table are shown under."""
@@ -138,7 +135,7 @@ def _size(number: float) -> str:
 def variable(key: str) -> str:
     """Return the variable of the environment that sets it; a list of tables is set whole."""
     whole = key.partition("[")[0]
-    return "" if whole.partition(".")[0] in FILE_ONLY else f"PENSTOCK_{whole.replace('.', '_').upper()}"
+    return "" if whole.partition(".")[0] in LISTS else f"PENSTOCK_{whole.replace('.', '_').upper()}"
 
 
 def matches(each: Row, wanted: str) -> bool:
@@ -169,11 +166,22 @@ def health(status: Status) -> tuple[tuple[str, bool], ...]:
 
 
 def breakers(status: Status) -> tuple[tuple[str, str, str], ...]:
-    """Return back ends with the state of their breakers and its tone, those that are not closed first."""
+    """Return back ends with the state of their breakers, what is left of their vendors' limits and its tone, those that
+    are not closed first.
+    """
     ordered = sorted(status.breakers.items(), key=lambda item: (item[1] == "closed", item[0]))
     return tuple(
-        (name, state.replace("_", " "), _BREAKER_KINDS.get(state, "warn")) for name, state in ordered
+        (
+            name,
+            state.replace("_", " ") + _quota(status.quotas.get(name)),
+            _BREAKER_KINDS.get(state, "warn"),
+        )
+        for name, state in ordered
     )
+
+
+def _quota(left: float | None) -> str:
+    return "" if left is None else f", {left:.0%} of its quota left"
 
 
 PAGES: Final = (Page(path="/settings", serve=show, needs="read settings"),)

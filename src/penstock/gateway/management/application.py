@@ -2,8 +2,8 @@
 
     policy      who may call what            reach      how far that goes
     parts       what the routes work with    refusals   errors in the house's form
-    me sessions people changes · keys scopes money status · requests costs overview settings routing cache
-    oversight
+    me sessions people changes · keys scopes money status · requests contents feedback costs overview settings cache
+    oversight telling (who is told of alerts) routing canaries
 
 Promises: where a route declares nothing, none is served; the OpenAPI document tells of every route what it needs.
 """
@@ -16,8 +16,11 @@ from fastapi import FastAPI, Request
 
 from penstock.gateway.management import (
     cache,
+    canaries,
     changes,
+    contents,
     costs,
+    feedback,
     keys,
     me,
     money,
@@ -30,6 +33,7 @@ from penstock.gateway.management import (
     sessions,
     settings,
     status,
+    telling,
 )
 from penstock.gateway.management.parts import Management
 from penstock.gateway.management.policy import Open, Routes, must_be_declared
@@ -47,12 +51,16 @@ NOUNS: Final = (
     money.ROUTES,
     status.ROUTES,
     requests.ROUTES,
+    contents.ROUTES,
+    feedback.ROUTES,
     costs.ROUTES,
     overview.ROUTES,
     settings.ROUTES,
     cache.ROUTES,
     oversight.ROUTES,
+    telling.ROUTES,
     routing.ROUTES,
+    canaries.ROUTES,
     DOCUMENT,
 )
 

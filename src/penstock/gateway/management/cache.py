@@ -25,9 +25,18 @@ ROUTES = Routes("cache")
 Tag = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
+class CacheClass(BaseModel):
+    """The part of one class (static, semi, live) of answers."""
+
+    hits: int
+    kept: int
+    saved_nanos: int
+
+
 class CacheView(BaseModel):
     """How the node that was asked served an organisation since it started. `saved_nanos` is what the answers it served
-    had cost when they were fresh; `store` (owners only) counts entries, bytes, evictions and refused of all.
+    had cost when they were fresh; `classes` are the parts of each class; `store` (owners only) counts entries, bytes,
+    evictions and refused of all.
     """
 
     org: str
@@ -37,15 +46,29 @@ class CacheView(BaseModel):
     kept: int
     not_kept: int
     saved_nanos: int
+    classes: dict[str, CacheClass] = {}
     store: dict[str, int] | None = None
 
 
+class PromptCacheRow(BaseModel):
+    """What a vendor's own cache of prompts took off the bill, by back end, since the node that was asked started."""
+
+    backend: str
+    requests: int
+    input_tokens: int
+    cached_tokens: int
+    saved_nanos: int
+
+
 class PurgeBody(Body):
-    """What to forget: every answer with `tag`, every answer of `model`, or `everything`; one of them."""
+    """What to forget: every answer with `tag`, every one of `model`, the one of `key` (as ``x-penstock-cache`` tells),
+    or `everything`; one of them.
+    """
 
     org: Annotated[str, Field(max_length=64)] = ""
     tag: Tag | None = None
     model: Model | None = None
+    key: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
     everything: bool = False
 
 
@@ -67,12 +90,26 @@ async def figures(by: By, api: Api, org: Org = "") -> CacheView:
 async def purge(body: PurgeBody, by: By, api: Api) -> Purged:
     """Forget answers of an organisation, on every node."""
     own, cache = must_reach(by.principal, body.org), _cache(api)
-    if [body.tag is not None, body.model is not None, body.everything].count(True) != 1:
-        raise Invalid("Name a tag, a model, or everything: one of them.", field="tag", value=body.tag)
-    tag = body.tag or (f"model:{body.model}" if body.model else EVERYTHING)
+    named = [
+        *([body.tag] if body.tag is not None else []),
+        *([f"model:{body.model}"] if body.model is not None else []),
+        *([f"key:{body.key}"] if body.key is not None else []),
+        *([EVERYTHING] if body.everything else []),
+    ]
+    if len(named) != 1:
+        raise Invalid("Name a tag, a model, a key, or everything: one of them.", field="tag", value=body.tag)
+    (tag,) = named
     told = Told(action="cache.purge", subject=tag, org=own, team="", before=None, after={"tag": tag})
     await api.changes.tell(by.author(), told, api.clock.wall_s())
     return Purged(forgotten=await cache.forget(own, tag))
+
+
+@ROUTES.add("GET", "/cache/prompts", needs=Action.READ_CACHE)
+async def prompts(by: By, api: Api, org: Org = "") -> list[PromptCacheRow]:
+    """Tell what vendors' own caches of prompts saved an organisation, the most first."""
+    sums = api.prompt_savings.of(must_reach(by.principal, org))
+    rows = [PromptCacheRow(backend=name, **msgspec.to_builtins(each)) for name, each in sums.items()]
+    return sorted(rows, key=lambda row: (-row.saved_nanos, -row.cached_tokens, row.backend))
 
 
 def _cache(api: Management) -> AnswerCache:

@@ -11,13 +11,14 @@ import msgspec
 from fastapi import Query
 
 from penstock.gateway.management.parts import Api
-from penstock.gateway.management.people_models import ChangeView
+from penstock.gateway.management.people_models import ChangeView, SealView
 from penstock.gateway.management.policy import By, Routes
 from penstock.gateway.management.reach import After, Limit, Org, must_reach
 from penstock.mechanisms.roles import Action
 
 ROUTES = Routes("changes")
 Word = Annotated[str, Query(max_length=200)]
+Head = Annotated[str, Query(pattern=r"^([0-9a-f]{64})?$", description="A head that was noted once.")]
 
 
 @ROUTES.add("GET", "/changes", needs=Action.READ_CHANGES)
@@ -37,3 +38,11 @@ async def list_changes(
         must_reach(by.principal, org), actor=actor, subject=subject, action=action, after=after, limit=limit
     )
     return [ChangeView.model_validate_json(msgspec.json.encode(change)) for change in found]
+
+
+@ROUTES.add("GET", "/changes/seals", needs=Action.READ_CHANGES)
+async def verify_changes(by: By, api: Api, org: Org = "", head: Head = "") -> SealView:
+    """Hold the admin writes of an organisation to their seals."""
+    own = must_reach(by.principal, org)
+    found = await api.changes.seals.verify(own, head=head)
+    return SealView(org=own, **msgspec.structs.asdict(found))

@@ -59,6 +59,37 @@ class AuditAnswer(BaseModel):
     truncated: bool
 
 
+class AuditLake(BaseModel):
+    """What can be asked about: whether records are `kept`, and the days (UTC) from the first to the last that has any.
+
+    A record is there `flush_s` seconds after its request at the latest.
+    """
+
+    org: str
+    kept: bool
+    days: int = 0
+    first_day: str = ""
+    last_day: str = ""
+    flush_s: float = 0.0
+
+
+@ROUTES.add("GET", "/audit", needs=Action.QUERY_AUDIT, refuses=[404])
+async def about(by: By, api: Api, org: Org = "") -> AuditLake:
+    """Tell what of an organisation's requests can be asked about."""
+    own, lake = must_reach(by.principal, org), _oversight(api).lake
+    if lake is None:
+        return AuditLake(org=own, kept=False)
+    days = await lake.days(own) or [""]
+    return AuditLake(
+        org=own,
+        kept=True,
+        days=len(days) if days[0] else 0,
+        first_day=days[0],
+        last_day=days[-1],
+        flush_s=api.settings.lake.flush_s,
+    )
+
+
 @ROUTES.add("POST", "/audit/query", needs=Action.QUERY_AUDIT, refuses=[404, 429])
 async def query(body: QueryBody, by: By, api: Api) -> AuditAnswer:
     """Ask about an organisation's requests, in SQL."""

@@ -14,16 +14,20 @@ from typing import Annotated, Protocol
 from fastapi import Depends, Request
 
 from penstock.edge.identity import Begun, Identity
+from penstock.gateway.contents import ContentCare
 from penstock.gateway.management.oversight_part import OversightPart
 from penstock.gateway.management.routing_part import RoutingPart
 from penstock.gateway.management.sight import Sight
+from penstock.gateway.rollouts import Canaries
 from penstock.kernel.clock import Clock
 from penstock.kernel.settings import Settings
 from penstock.mechanisms.answer_cache import AnswerCache
 from penstock.mechanisms.changes import Changes
+from penstock.mechanisms.feedback import Feedback
 from penstock.mechanisms.headroom import Headroom
 from penstock.mechanisms.people import People
 from penstock.mechanisms.prices import PriceBook
+from penstock.mechanisms.prompt_savings import PromptSavings
 from penstock.mechanisms.recent import Recent
 from penstock.mechanisms.sessions import Sessions
 from penstock.mechanisms.tenancy import Tenancy
@@ -62,6 +66,7 @@ class Management:
     ledger: Ledger
     headroom: Headroom
     prices: PriceBook
+    feedback: Feedback
     status: Callable[[], Status]
     dropped: Callable[[], dict[str, int]]
     settings_file: str = ""
@@ -70,8 +75,11 @@ class Management:
     oidc: OidcDoor | None = None
     sight: Sight = field(default_factory=Sight)
     routing: RoutingPart | None = None
+    canaries: Canaries | None = None
     answers: AnswerCache | None = None
+    prompt_savings: PromptSavings = field(default_factory=PromptSavings)
     oversight: OversightPart | None = None
+    contents: ContentCare | None = None
 
     def today(self) -> datetime:
         """Return the current UTC time."""

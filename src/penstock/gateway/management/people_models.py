@@ -159,6 +159,19 @@ class Me(BaseModel):
     csrf: Annotated[str, Field(repr=False)]
 
 
+class SealView(BaseModel):
+    """Whether the admin writes of an organisation are as they were made. `unsealed` are of the last minute; whoever
+    notes `head` can tell later that nothing up to now was taken away; `problems` is empty when nothing was touched.
+    """
+
+    org: str
+    seals: int
+    rows: int
+    unsealed: int
+    head: str
+    problems: list[str]
+
+
 class ChangeView(BaseModel):
     """One change somebody made: who, what, and how it was before and after (null where it was not)."""
 

@@ -92,10 +92,11 @@ class SpanView(BaseModel):
 
 
 class RequestDetail(BaseModel):
-    """A request with its spans, the root first."""
+    """A request with its spans, the root first, and how good its answer was said to be, 0 to 1."""
 
     request: RequestView
     spans: list[SpanView]
+    score: float | None
 
 
 class Skipped(BaseModel):

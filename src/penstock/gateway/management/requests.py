@@ -30,7 +30,7 @@ from penstock.kernel.clock import Clock
 from penstock.kernel.errors import NotFound, Unavailable
 from penstock.kernel.events import RequestEvent
 from penstock.mechanisms.recent import Admits, Recent, Watch
-from penstock.mechanisms.roles import Action, Reach, reach_of
+from penstock.mechanisms.roles import Action, reach_of
 from penstock.mechanisms.spans import spans_of
 from penstock.ports.traces import Traces
 
@@ -79,30 +79,36 @@ async def watch_requests(by: By, api: Api, asked: Which) -> EventStream:
 @ROUTES.add("GET", "/requests/{request_id}", needs=Action.READ_REQUESTS)
 async def read_request(request_id: Id, by: By, api: Api) -> RequestDetail:
     """Show one request with its spans."""
-    event = await _event(api, request_id, reach_of(by.principal))
-    if event is None:
+    reach = reach_of(by.principal)
+    event = await found_event(api, request_id, lambda event: reach.holds(event.org, event.team, event.user))
+    scored = await api.feedback.of(request_id)
+    return RequestDetail(
+        request=request_view(event),
+        spans=[span_view(span) for span in spans_of(event)],
+        score=None if scored is None else scored.score,
+    )
+
+
+async def found_event(api: Management, request_id: str, admits: Admits) -> RequestEvent:
+    """Return an event that was kept, or that has just ended; NotFound for one that `admits` does not.
+
+    That one is looked for in the same places as one that does not exist, so that a clock tells neither.
+    """
+
+    def wanted(event: RequestEvent) -> bool:
+        return event.request_id == request_id and admits(event)
+
+    if api.recent is not None and (just_ended := api.recent.latest(wanted, 1)):
+        return just_ended[0]
+    kept = await traces_of(api).get(request_id)
+    if kept is None or not wanted(kept):
         raise NotFound(
             "There is no such request.",
             field="request_id",
             value=request_id,
             remedy="Requests are kept for a while only, and of many that went well only some.",
         )
-    return RequestDetail(request=request_view(event), spans=[span_view(span) for span in spans_of(event)])
-
-
-async def _event(api: Management, request_id: str, reach: Reach) -> RequestEvent | None:
-    """Return an event within reach that was kept, or that has just ended.
-
-    One out of reach is looked for in the same places as one that does not exist, so that a clock tells neither.
-    """
-
-    def wanted(event: RequestEvent) -> bool:
-        return event.request_id == request_id and reach.holds(event.org, event.team, event.user)
-
-    if api.recent is not None and (just_ended := api.recent.latest(wanted, 1)):
-        return just_ended[0]
-    kept = await traces_of(api).get(request_id)
-    return kept if kept is not None and wanted(kept) else None
+    return kept
 
 
 def traces_of(api: Management) -> Traces:

@@ -27,7 +27,7 @@ from penstock.mechanisms.roles import Action
 
 ROUTES = Routes("routing")
 Document = Annotated[
-    dict[str, Any], Field(description="Tables `routes` and `residency`, as in the settings file.")
+    dict[str, Any], Field(description="Tables `routes`, `residency` and `features`, as in the settings file.")
 ]
 Number = Annotated[int, Field(ge=0, le=1_000_000_000, strict=True)]
 Words = Annotated[str, Field(max_length=500, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$")]
@@ -93,6 +93,7 @@ class ExplainBody(Body):
     output_tokens: Count = 0
     text: Annotated[str, Field(max_length=20_000)] = ""
     draw: Count = 0
+    feature: Label = ""
 
 
 class ChosenView(BaseModel):
@@ -108,7 +109,9 @@ class ChosenView(BaseModel):
 
 
 class ExplainedView(BaseModel):
-    """Who would answer, in order, and why; `larger` are who a cascade would ask after a weak answer."""
+    """Who would answer, in order, and why; `larger` are who a cascade would ask after a weak answer, `fallback` what
+    the feature tries when all of them have failed.
+    """
 
     model: str
     version: int
@@ -116,6 +119,7 @@ class ExplainedView(BaseModel):
     tier: str
     targets: list[ChosenView]
     larger: list[ChosenView]
+    fallback: list[str]
 
 
 class TierView(BaseModel):
@@ -196,22 +200,21 @@ async def explain_route(by: By, api: Api, body: ExplainBody) -> ExplainedView:
         user=body.user or caller.user,
         tier=body.tier,
     )
-    choice = (
-        part.table()
-        .find(body.model)
-        .choose(
-            RouteAsk(
-                draw=body.draw,
-                principal=asker,
-                task=body.task,
-                region=body.region,
-                urgent=body.urgent,
-                input_tokens=body.input_tokens,
-                output_tokens=body.output_tokens,
-                text=lambda: body.text,
-            )
+    table = part.table()
+    feature = None if table.features is None else table.features.of(asker, body.feature)
+    choice = table.find(body.model).choose(
+        RouteAsk(
+            draw=body.draw,
+            principal=asker,
+            task=body.task,
+            region=body.region,
+            urgent=body.urgent,
+            input_tokens=body.input_tokens,
+            output_tokens=body.output_tokens,
+            text=lambda: body.text,
         )
     )
+    choice = table.narrow(choice, body.model, asker, body.feature)
     return ExplainedView(
         model=body.model,
         version=part.versions.current.number,
@@ -219,6 +222,7 @@ async def explain_route(by: By, api: Api, body: ExplainBody) -> ExplainedView:
         tier=choice.tier,
         targets=[_chosen(each) for each in choice.targets],
         larger=[_chosen(each) for each in choice.larger],
+        fallback=[] if feature is None else list(feature.steps),
     )
 
 

@@ -16,8 +16,8 @@ ROUTES = Routes("status")
 
 
 class StatusView(BaseModel):
-    """How the platform is. `dependencies` tells which work, `breakers` the state of each back end, `unpriced` why each
-    model left out is not served.
+    """How the platform is. `dependencies` tells which work, `breakers` the state of each back end, `quotas` the share
+    left of its vendor's scarcest limit, `unpriced` why each model left out is not served.
     """
 
     version: str
@@ -32,6 +32,7 @@ class StatusView(BaseModel):
     unpriced: dict[str, str]
     audit_waiting: int
     audit_dropped: int
+    quotas: dict[str, float]
 
 
 @ROUTES.add("GET", "/status", needs=Action.READ_STATUS)

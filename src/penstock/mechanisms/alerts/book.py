@@ -81,6 +81,11 @@ class Alerts:
         self._totals_s = 0.0
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules in force."""
+        return tuple(self._rules.values())
+
     def start(self) -> None:
         """Begin to evaluate; once, on the running event loop."""
         self._task = asyncio.get_running_loop().create_task(self._tick_forever(), name="alerts")

@@ -210,7 +210,8 @@ def _begun(rule: Rule, reading: Reading, now_s: float) -> Alert:
 
 def _fired(rule: Rule, alert: Alert, reading: Reading, now_s: float) -> Alert:
     limit = rule.low if 0 < reading.value < rule.low else rule.limit
-    text = rule.text.format(org=reading.org, subject=reading.subject, value=reading.value, limit=limit)
+    subject = reading.subject or "(none)"  # what has no feature is its own subject
+    text = rule.text.format(org=reading.org, subject=subject, value=reading.value, limit=limit)
     return msgspec.structs.replace(
         alert, state="firing", fired_s=now_s, seen_s=now_s, value=reading.value, limit=limit, text=text
     )

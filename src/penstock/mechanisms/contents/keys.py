@@ -16,7 +16,7 @@ from os import urandom
 from typing import Final, Protocol
 
 from penstock.kernel.clock import Clock
-from penstock.kernel.errors import NotFound, StaleVersion
+from penstock.kernel.errors import StaleVersion
 from penstock.ports.records import Collection, Records, Write
 
 COLLECTIONS: Final = (Collection(name="content_keys", indexes=("day", "person")),)
@@ -73,12 +73,12 @@ class ContentKeys:
             self._fresh.popitem(last=False)
         return id, key
 
-    async def reading(self, tenant: str, id: str) -> bytes:
-        """Return a key; NotFound when it was deleted."""
+    async def reading(self, tenant: str, id: str) -> bytes | None:
+        """Return a key; None when it was deleted."""
         row_id, _, mark = id.partition("#")
         row = await self._records.get("content_keys", tenant, row_id)
         if row is None or _mark(row.value) != mark:
-            raise NotFound("The content was forgotten.", field="request_id")
+            return None
         return self._unwrapped(tenant, row_id, row.value)
 
     async def forget(self, tenant: str, *, day: str = "", user: str | None = None) -> int:

@@ -45,15 +45,22 @@ class ContentRules:
         """Return what a team lets be known."""
         return self._modes.get((org, team)) or self._modes.get((org, ""), DEFAULT)
 
+    def of(self, org: str) -> list[tuple[str, Mode]]:
+        """Return an organisation's rules by team, "" first."""
+        return sorted((team, mode) for (each, team), mode in self._modes.items() if each == org)
+
     async def load(self) -> None:
-        """Read every rule; what was set meanwhile by others counts from here on."""
-        modes: dict[tuple[str, str], Mode] = {}
+        """Read every rule; what others set counts from here on. Where one was set here meanwhile, nothing changes: it
+        may have been read too early, and the next reading tells.
+        """
+        before, modes = self._modes, dict[tuple[str, str], Mode]()
         after = ""
         while rows := await self._records.scan("content_rules", PLATFORM, after=after, limit=PAGE):
             rules = [msgspec.json.decode(row.value, type=_Rule) for row in rows]
             modes |= {(rule.org, rule.team): rule.mode for rule in rules}
             after = rows[-1].id
-        self._modes = modes
+        if self._modes is before:
+            self._modes = modes
 
     async def put(self, org: str, team: str, mode: Mode, *, by: Author | None = None) -> None:
         """Set the rule of a team, or with "" of all teams of an organisation that have none."""

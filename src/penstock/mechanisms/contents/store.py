@@ -1,11 +1,10 @@
-"""Contents off the request path: hashed at once, and sealed into blobs where a team or a flag asks for it.
+"""Contents off the request path: sealed into blobs, by organisation and day, under a key of the person who asked.
 
-    keep ──▶ hashes for the audit record
-         └─▶ queue ──(each second)──▶ sealed, by organisation and day ──▶ content/2026-11-21/<first id>~<last>-<random>
+    keep ──▶ queue ──(each second)──▶ sealed ──▶ content/2026-11-21/<first id>~<last>-<random>
 
-Promises: `keep` never waits and never raises; at any moment ``produced == delivered + dropped + queued``, of contents
-that were to be kept. What waits is at most `capacity_bytes`; what has no room, or is larger than `CONTENT_BYTES`, is
-dropped and counted: its request is audited all the same. What a store refuses is tried again, after a growing pause. A
+Promises: `keep` never waits and never raises; at any moment ``produced == delivered + dropped + queued``. What waits is
+at most `capacity_bytes`; what has no room, or is larger than `CONTENT_BYTES`, is dropped and counted: its request is
+audited all the same. What a store refuses is tried again, after a growing pause. A
 content is readable until its day is past `days` (a flagged one: for ever), or its key was deleted: `forget`.
 """
 
@@ -25,9 +24,7 @@ import msgspec
 from penstock.kernel.clock import Clock
 from penstock.kernel.errors import NotFound, PenstockError
 from penstock.kernel.ids import new_id
-from penstock.mechanisms.audit import content_hash
 from penstock.mechanisms.contents.keys import FLAGGED, ContentKeys, Seal
-from penstock.mechanisms.contents.rules import ContentRules
 from penstock.mechanisms.lake.names import tenant_of
 from penstock.ports.blobs import Blobs
 from penstock.ports.records import Collection, Records, Write
@@ -41,33 +38,35 @@ EVERY_S: Final = 1.0
 MAX_BACKOFF_S: Final = 30.0
 GRACE_S: Final = 3_600.0
 PAGE: Final = 1_000
+NAMES_MOST: Final = 10_000
+"""Names listed at a time: to a store of files a page of ten costs as much as one of ten thousand."""
 _NAME: Final = re.compile(r"content/(?P<day>\d{4}-\d\d-\d\d|flagged)/(?P<first>[^~/]+)~(?P<last>[^~/]+)-w\w+")
 _ID: Final = re.compile(r"req_(?P<ms>[0-9a-f]{12})[0-9a-f]{20}")
 _log = logging.getLogger("penstock.contents")
 
 
+class Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What was asked and answered, as bytes in the dialect `face`, and whose it is."""
+
+    team: str
+    user: str
+    face: str
+    prompt: bytes
+    answer: bytes
+
+
 class Content(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What was asked and answered, as bytes of whatever form the caller has."""
+    """What is to be kept of a request of an organisation; for good when it is flagged."""
 
     request_id: str
     org: str
-    team: str
-    user: str
-    prompt: bytes
-    answer: bytes
+    kept: Kept
     is_flagged: bool = False
 
     @property
     def size(self) -> int:
         """Bytes of both."""
-        return len(self.prompt) + len(self.answer)
-
-
-class Hashes(msgspec.Struct, frozen=True):
-    """What the audit record says of a content."""
-
-    prompt: str = ""
-    answer: str = ""
+        return len(self.kept.prompt) + len(self.kept.answer)
 
 
 class Sealed(msgspec.Struct, frozen=True, array_like=True):
@@ -78,10 +77,9 @@ class Sealed(msgspec.Struct, frozen=True, array_like=True):
     box: bytes
 
 
-NOTHING: Final = Hashes()
 _encode = msgspec.msgpack.encode
 _decode_blob = msgspec.msgpack.Decoder(list[Sealed]).decode
-_decode_content = msgspec.msgpack.Decoder(tuple[bytes, bytes]).decode
+_decode_kept = msgspec.msgpack.Decoder(Kept).decode
 
 
 class ContentStore:
@@ -89,57 +87,48 @@ class ContentStore:
 
     def __init__(
         self,
-        rules: ContentRules,
         keys: ContentKeys,
         seal: Seal,
         blobs: Blobs,
         records: Records,
         clock: Clock,
         *,
-        hash_key: bytes,
         days: int = 7,
         capacity_bytes: int = 32 << 20,
     ) -> None:
-        """Hash with `hash_key` (1 to 64 secret bytes); keep contents for `days` whole days after their own."""
+        """Keep contents for `days` whole days after their own."""
         self.produced = 0
         self.delivered = 0
         self.dropped = 0
         self.failures = 0
         """Writes that failed since the store was made."""
-        self._rules = rules
         self._keys = keys
         self._seal = seal
         self._blobs = blobs
         self._records = records
         self._clock = clock
-        self._hash_key = hash_key
         self._days = days
         self._capacity = capacity_bytes
         self._queue: deque[Content] = deque()
         self._under_way: list[Content] = []
         self._size = 0
         self._orgs: set[str] = set()
+        self._writing = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
-    def keep(self, content: Content) -> Hashes:
-        """Take a content, as far as its team lets; returns what may be said of it in the audit record."""
-        mode = self._rules.mode(content.org, content.team)
-        if mode == "none":
-            return NOTHING
-        if mode == "full" or content.is_flagged:
-            self._enqueue(content)
-        return Hashes(
-            content_hash(self._hash_key, content.org, content.prompt),
-            content_hash(self._hash_key, content.org, content.answer),
-        )
-
-    def _enqueue(self, content: Content) -> None:
+    def keep(self, content: Content) -> None:
+        """Take a content, or drop and count it when it is too large or there is no room."""
         self.produced += 1
         if content.size > CONTENT_BYTES or self._size + content.size > self._capacity:
             self.dropped += 1
             return
         self._queue.append(content)
         self._size += content.size
+
+    def miss(self) -> None:
+        """Count a content that was too large to be held until its end."""
+        self.produced += 1
+        self.dropped += 1
 
     @property
     def queued(self) -> int:
@@ -182,6 +171,10 @@ class ContentStore:
 
     async def flush(self) -> None:
         """Write one batch of what waits."""
+        async with self._writing:
+            await self._flush()
+
+    async def _flush(self) -> None:
         size = sum(content.size for content in self._under_way)
         while self._queue and size < BATCH_BYTES:
             content = self._queue.popleft()
@@ -203,7 +196,7 @@ class ContentStore:
             write = Write(collection="content_orgs", tenant=PLATFORM, id=tenant, value=b"{}")
             await self._records.transact([write])
             self._orgs.add(tenant)
-        keys = [await self._keys.writing(tenant, day, content.user) for content in some]
+        keys = [await self._keys.writing(tenant, day, content.kept.user) for content in some]
         blob = await asyncio.to_thread(self._sealed, tenant, some, keys)
         ids = [content.request_id for content in some]
         await self._blobs.name(tenant, f"content/{day}/{min(ids)}~{max(ids)}-{new_id('w')}", blob)
@@ -217,7 +210,7 @@ class ContentStore:
                     key_id,
                     self._seal.seal(
                         key,
-                        zlib.compress(_encode((content.prompt, content.answer)), 1),
+                        zlib.compress(_encode(content.kept), 1),
                         _context(tenant, content.request_id, key_id),
                     ),
                 )
@@ -232,8 +225,8 @@ class ContentStore:
 
     # ------------------------------------------------------------------------------------------ reading, forgetting
 
-    async def read(self, org: str, request_id: str) -> tuple[bytes, bytes]:
-        """Return the prompt and answer of a request; NotFound when none was kept, or it was forgotten."""
+    async def read(self, org: str, request_id: str) -> Kept:
+        """Return what was kept of a request; NotFound, which does not say whether it was forgotten."""
         tenant = tenant_of(org)
         for name in await self._names(tenant, _days_of(request_id)):
             match = _NAME.fullmatch(name)
@@ -241,18 +234,20 @@ class ContentStore:
                 for sealed in _decode_blob(await self._blobs.get(tenant, name)):
                     if sealed.request_id == request_id:
                         return await self._opened(tenant, sealed)
-        raise NotFound("No content is kept of this request.", field="request_id", value=request_id[:100])
+        raise not_kept(request_id)
 
-    async def _opened(self, tenant: str, sealed: Sealed) -> tuple[bytes, bytes]:
+    async def _opened(self, tenant: str, sealed: Sealed) -> Kept:
         key = await self._keys.reading(tenant, sealed.key_id)
+        if key is None:
+            raise not_kept(sealed.request_id)
         context = _context(tenant, sealed.request_id, sealed.key_id)
-        return _decode_content(zlib.decompress(self._seal.open(key, sealed.box, context)))
+        return _decode_kept(zlib.decompress(self._seal.open(key, sealed.box, context)))
 
     async def _names(self, tenant: str, days: Iterable[str]) -> list[str]:
         names: list[str] = []
         for day in days:
             after = ""
-            while page := await self._blobs.list(tenant, f"content/{day}", after=after, limit=PAGE):
+            while page := await self._blobs.list(tenant, f"content/{day}", after=after, limit=NAMES_MOST):
                 names += page
                 after = page[-1]
         return names
@@ -287,6 +282,11 @@ class ContentStore:
         if gone:
             await self._blobs.expire(tenant, self._clock.wall_s() - GRACE_S)
         return gone
+
+
+def not_kept(request_id: str) -> NotFound:
+    """Return the error of whoever asks for what is not kept, not any more, or not theirs to see."""
+    return NotFound("No content is kept of this request.", field="request_id", value=request_id[:100])
 
 
 def _days_of(request_id: str) -> tuple[str, ...]:

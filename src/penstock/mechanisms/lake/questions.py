@@ -61,6 +61,10 @@ class LakeQuestions:
         finally:
             self._under_way -= 1
 
+    async def days(self, org: str) -> list[str]:
+        """Return the days (``YYYY-MM-DD``, UTC) that an organisation has records of, in order. Raises Unavailable."""
+        return [each.day for each in by_day(await listed(self._blobs, tenant_of(org))) if each.counted]
+
     async def _files(self, org: str, since: date, until: date) -> AsyncIterator[bytes]:
         """Yield the files that count of an organisation's days."""
         tenant = tenant_of(org)

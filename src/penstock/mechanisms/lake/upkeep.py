@@ -16,6 +16,7 @@ import msgspec
 
 from penstock.kernel.clock import Clock
 from penstock.kernel.errors import PenstockError, StaleVersion
+from penstock.kernel.events import FLAGGED
 from penstock.mechanisms.lake.intake import PLATFORM, settled_batch
 from penstock.mechanisms.lake.names import PREFIX, DayFiles, LakeFile, by_day, merged_name
 from penstock.ports.blobs import Blobs
@@ -36,11 +37,10 @@ _log = logging.getLogger("penstock.lake")
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
-    """How long things are kept, in days: contents whole, then records; what carries one of `flags` for ever."""
+    """How many days records are kept; one that carries one of `flags` for ever."""
 
-    content_days: int = 7
     record_days: int = 90
-    flags: tuple[str, ...] = ("flagged",)
+    flags: tuple[str, ...] = (FLAGGED,)
 
 
 PRESETS: Final = {"standard": Retention(), "cold-year": Retention(record_days=365)}

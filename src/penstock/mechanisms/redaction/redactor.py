@@ -26,7 +26,7 @@ from penstock.kernel.findings import PATTERN_ENTITIES, Finding, apart
 from penstock.mechanisms.redaction.late import LateScans, Told
 from penstock.mechanisms.redaction.policy import Action, RedactionPolicy, Tally
 from penstock.mechanisms.redaction.scanner import Scanner
-from penstock.mechanisms.redaction.texts import texts_of, with_texts
+from penstock.mechanisms.redaction.texts import Texts, texts_of, with_texts
 from penstock.mechanisms.redaction.vault import Vault, masked
 
 BREATH_S: Final = 0.002
@@ -50,18 +50,25 @@ class Recogniser(Protocol):
         ...
 
 
-class Redacted(msgspec.Struct, frozen=True, kw_only=True):
-    """A request as it may leave. `found` counts by entity; `flagged` names entities left in place on purpose.
+class RedactedTexts(msgspec.Struct, frozen=True, kw_only=True):
+    """Texts as they may leave. `found` counts by entity; `flagged` names entities left in place on purpose.
 
     `skipped`: the budget ran out before everything was read. `vault` is None when nothing is to be put back.
     """
 
-    request: ChatRequest
+    texts: tuple[str, ...] = ()
+    """The very tuple that was read, where nothing in it changed."""
     vault: Vault | None = None
     found: dict[str, int] = {}
     flagged: tuple[str, ...] = ()
     skipped: bool = False
     unscanned: tuple[str, ...] = ()
+
+
+class Redacted(RedactedTexts, frozen=True, kw_only=True):
+    """A chat as it may leave."""
+
+    request: ChatRequest
 
 
 class Redactor:
@@ -87,6 +94,16 @@ class Redactor:
         if not policy.wanted:
             return Redacted(request=request)
         content = texts_of(request)
+        read = await self.read_texts(content, policy, request_id)
+        changed = request if read.texts is content.texts else with_texts(request, read.texts)
+        return Redacted(request=changed, **msgspec.structs.asdict(read))
+
+    async def read_texts(
+        self, content: Texts, policy: RedactionPolicy, request_id: str = ""
+    ) -> RedactedTexts:
+        """Return the texts of a request that is no chat as they may leave under `policy`. Raises PolicyRefused."""
+        if not policy.wanted:
+            return RedactedTexts(texts=content.texts)
         found, complete = await self._within_budget(content.texts, policy)
         self.tally.scanned(skipped=not complete)
         counts = Counter(finding.entity for each in found for finding in each)
@@ -96,8 +113,8 @@ class Redactor:
         if not complete:
             self.late.offer(request_id, content.texts, policy)
         changed, vault = _rewritten(content.texts, found, policy.requests)
-        return Redacted(
-            request=request if changed is None else with_texts(request, changed),
+        return RedactedTexts(
+            texts=content.texts if changed is None else tuple(changed),
             vault=vault,
             found=dict(counts),
             flagged=tuple(sorted(entity for entity in counts if policy.requests[entity] is Action.FLAG)),

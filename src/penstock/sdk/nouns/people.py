@@ -13,6 +13,7 @@ from penstock.sdk.people import (
     OidcView,
     PersonChange,
     PersonView,
+    SealView,
     SessionMade,
     SessionView,
     SignIn,
@@ -107,3 +108,7 @@ class ChangeCalls(Calls):
         """Return a page of changes, the latest first; `after` is the last id of the page before."""
         query = {"org": org, "actor": actor, "subject": subject, "action": action, "after": after}
         return await self._ask("GET", "/changes", tuple[ChangeView, ...], query={**query, "limit": limit})
+
+    async def verify(self, *, org: str = "", head: str = "") -> SealView:
+        """Return whether an organisation's changes are as they were made; `head` is one that was noted once."""
+        return await self._ask("GET", "/changes/seals", SealView, query={"org": org, "head": head})

@@ -6,6 +6,7 @@ from typing import Any
 
 from penstock.sdk.calls import Calls
 from penstock.sdk.routing import (
+    Canaries,
     RouteAnswer,
     RouteQuestion,
     RouteTiers,
@@ -13,6 +14,7 @@ from penstock.sdk.routing import (
     RoutingConfig,
     RoutingVersion,
 )
+from penstock.sdk.streams import Live
 
 
 class RoutingCalls(Calls):
@@ -44,6 +46,14 @@ class RoutingCalls(Calls):
     async def rollback(self, to: int | None = None, *, why: str = "") -> RoutingVersion:
         """Go back to a version, or to the one before. Raises NotFound, Conflict when overtaken."""
         return await self._ask("POST", "/routing/rollback", RoutingVersion, body={"to": to, "why": why})
+
+    async def canaries(self) -> Canaries:
+        """Return every canary with what both sides did and the evidence against it."""
+        return await self._ask("GET", "/routing/canaries", Canaries)
+
+    def watch_canaries(self) -> Live[Canaries]:
+        """Return the canaries each time something about one changed, at most once a second: ``async with``."""
+        return self._live("/routing/canaries/live", b"canaries", Canaries, {})
 
     async def explain(self, question: RouteQuestion) -> RouteAnswer:
         """Return who would answer a request now, and why; nobody is called. Raises NotFound, Forbidden."""

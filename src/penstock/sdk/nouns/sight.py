@@ -6,7 +6,16 @@ from typing import Unpack
 
 from penstock.sdk.calls import Calls, inside, target
 from penstock.sdk.oversight import CostForecast
-from penstock.sdk.requests import Costs, Filter, Overview, RequestDetail, RequestPage, RequestView, Settings
+from penstock.sdk.requests import (
+    Costs,
+    Filter,
+    Overview,
+    RequestDetail,
+    RequestPage,
+    RequestView,
+    Scored,
+    Settings,
+)
 from penstock.sdk.streams import Live, Query
 
 
@@ -22,6 +31,12 @@ class RequestCalls(Calls):
     async def get(self, request_id: str) -> RequestDetail:
         """Return a request with its spans. Raises NotFound."""
         return await self._ask("GET", inside("requests", request_id), RequestDetail)
+
+    async def score(self, request_id: str, score: float) -> Scored:
+        """Say how good the answer of a request was, from 0 to 1, once. Raises NotFound, Conflict."""
+        return await self._ask(
+            "POST", inside("requests", request_id, "feedback"), Scored, body={"score": score}
+        )
 
     def live(self, **which: Unpack[Filter]) -> Live[RequestView]:
         """Return requests as they end, at most 20 a second (`skipped` counts the rest): ``async with``."""

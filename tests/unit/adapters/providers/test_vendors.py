@@ -209,12 +209,13 @@ def test_rate_limits_are_told_with_answers_and_with_refusals():
         (
             GeminiProvider,
             (
-                {"models": [{"name": "models/a"}, {"name": "models/e", "supportedGenerationMethods": ["embedContent"]}],
+                {"models": [{"name": "models/a"}, {"name": "models/e", "supportedGenerationMethods": ["embedContent"]},
+                            {"name": "models/i", "supportedGenerationMethods": ["predict"]}],
                  "nextPageToken": "t&1"},
                 {"models": [{"name": "tunedModels/b", "supportedGenerationMethods": ["generateContent"]}]},
             ),
             ("/v1beta/models?pageSize=1000", "/v1beta/models?pageSize=1000&pageToken=t%261"),
-            ["a", "tunedModels/b"],
+            ["a", "e", "tunedModels/b"],
         ),
     ],
 )  # fmt: skip

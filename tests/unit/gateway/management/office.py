@@ -30,8 +30,10 @@ from penstock.kernel.clock import ManualClock
 from penstock.kernel.errors import PenstockError
 from penstock.kernel.ids import new_id
 from penstock.kernel.settings import Settings
-from penstock.mechanisms import changes, persons, sessions, tenancy
+from penstock.mechanisms import changes, feedback, persons, sessions, tenancy
 from penstock.mechanisms.changes import THE_PLATFORM, Changes
+from penstock.mechanisms.contents import rules as content_rules
+from penstock.mechanisms.feedback import Feedback
 from penstock.mechanisms.headroom import Headroom
 from penstock.mechanisms.limits import Plans
 from penstock.mechanisms.passwords import Cost, Passwords
@@ -50,7 +52,14 @@ PEPPER = b"p" * 32
 PASSWORD = "correct horse battery"
 PEER = "192.0.2.1"  # as tests/unit/edge/exchange has it
 ORG, TEAM = "acme", "search"
-COLLECTIONS = (*tenancy.COLLECTIONS, *persons.COLLECTIONS, *sessions.COLLECTIONS, *changes.COLLECTIONS)
+COLLECTIONS = (
+    *tenancy.COLLECTIONS,
+    *persons.COLLECTIONS,
+    *sessions.COLLECTIONS,
+    *changes.COLLECTIONS,
+    *feedback.COLLECTIONS,
+    *content_rules.COLLECTIONS,
+)
 STATUS = Status(
     version="1", uptime_s=2.5, draining=False, dependencies={"ledger": True}, in_flight=0, connections=1,
     providers={}, breakers={}, models=0, unpriced={}, audit_waiting=0, audit_dropped=0,
@@ -112,7 +121,7 @@ class Office:
         self.people = People(
             records, self.state, clock, self.passwords, news=self.sessions.news, pepper=PEPPER
         )
-        self.changes = Changes(records)
+        self.changes = Changes(records, b"s" * 32)
         self.management = Management(**self._parts())
         self.app = built()
         self.app.state.management = self.management
@@ -133,6 +142,7 @@ class Office:
             "ledger": self.ledger,
             "headroom": Headroom(Plans(self.clock), self.ledger, self.clock),
             "prices": PRICES,
+            "feedback": Feedback(self.records, self.clock, days=30),
             "status": lambda: STATUS,
             "dropped": lambda: {"audit records": 0},
         } | self.parts

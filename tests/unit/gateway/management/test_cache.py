@@ -11,7 +11,9 @@ from penstock.adapters.cache.embedded import MemoryCache
 from penstock.adapters.signals.embedded import EmbeddedSignals
 from penstock.kernel.chat import ChatReply, ChatRequest, Message
 from penstock.kernel.clock import ManualClock
+from penstock.kernel.events import RequestEvent
 from penstock.mechanisms.answer_cache import AnswerCache
+from penstock.mechanisms.prompt_savings import PromptSavings
 from tests.unit.gateway.management.office import ORG, Office, office
 
 CACHE, PURGE = "/api/v1/cache", "/api/v1/cache/purge"
@@ -69,6 +71,7 @@ def test_an_organisation_sees_its_own_figures_and_only_an_owner_the_stores(tmp_p
     [
         ({"tag": "doc:1"}, {"model:m"}),
         ({"model": "m"}, {"doc:1"}),
+        ({"key": "*"}, {"model:m"}),
         ({"everything": True}, set[str]()),
         ({"tag": "doc:9"}, {"doc:1", "model:m"}),
     ],
@@ -82,18 +85,30 @@ def test_a_purge_forgets_what_it_names_of_its_own_organisation_and_is_audited(
         for tag in ("doc:1", "model:m"):
             await keep(cache, ORG, tag)
             await keep(cache, "other", tag)
+        if "key" in body:  # as the header of a kept answer names it
+            body["key"] = cache.place(ASKED, org=ORG, team="t", versions=("doc:1",)).name
         told = await it.ask("POST", PURGE, body, by=await it.as_("admin"))
         assert told.json == {"forgotten": 2 - len(left)}
         assert {tag for tag in ("doc:1", "model:m") if await is_kept(cache, ORG, tag)} == left
         assert await is_kept(cache, "other", "doc:1") and await is_kept(cache, "other", "model:m")
         [change] = [each for each in await it.told() if each.action == "cache.purge"]
-        assert change.org == ORG and change.subject == body.get("tag", "model:m" if "model" in body else "*")
+        name = "model:m" if "model" in body else f"key:{body['key']}" if "key" in body else "*"
+        assert change.org == ORG and change.subject == body.get("tag", name)
 
     office(tmp_path, case, answers=cache)
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"tag": "a", "model": "m"}, {"tag": ""}, {"tag": "a\nb"}, {"all": True}]
+    "body",
+    [
+        {},
+        {"tag": "a", "model": "m"},
+        {"tag": ""},
+        {"tag": "a\nb"},
+        {"all": True},
+        {"key": "x"},
+        {"key": "a" * 17},
+    ],
 )
 def test_a_purge_names_one_thing(tmp_path: Path, body: dict[str, Any]) -> None:
     cache = answers()
@@ -116,3 +131,22 @@ def test_nobody_purges_another_organisation_and_no_developer_any(tmp_path: Path)
         assert await is_kept(cache, "other", "doc:1")
 
     office(tmp_path, case, answers=cache)
+
+
+def test_what_vendors_kept_is_told_to_its_organisation_the_most_first(tmp_path: Path) -> None:
+    savings = PromptSavings()
+    for org, model, saved in ((ORG, "haiku", 5), (ORG, "sonnet", 70), ("other", "opus", 900)):
+        savings(
+            [
+                RequestEvent(
+                    request_id="r", at_s=1.0, org=org, provider="a", model_used=model, saved_nanos=saved
+                )
+            ]
+        )
+
+    async def case(it: Office) -> None:
+        rows = (await it.ask("GET", f"{CACHE}/prompts", by=await it.as_("auditor"))).json
+        assert [(row["backend"], row["saved_nanos"]) for row in rows] == [("a/sonnet", 70), ("a/haiku", 5)]
+        assert (await it.ask("GET", f"{CACHE}/prompts?org=other", by=await it.as_("admin"))).status == 403
+
+    office(tmp_path, case, prompt_savings=savings)

@@ -24,6 +24,7 @@ from penstock.ports.traces import Batch
 from tests.unit.gateway.management.office import ORG, Office, office
 from tests.unit.gateway.management.sight_rig import NOW_S, delta, event
 
+AUDIT = "/api/v1/audit"
 QUERY, ALERTS, TEST = "/api/v1/audit/query", "/api/v1/alerts", "/api/v1/alerts/test"
 CHARGEBACK, FORECAST, RECONCILE = "/api/v1/costs/chargeback", "/api/v1/costs/forecast", "/api/v1/reconcile"
 DAY = "2027-01-15"
@@ -32,6 +33,9 @@ INVOICE = f"date,model,cost_usd\n{DAY},gpt-4o,0.000000007\n{DAY},gpt-4o-mini,1.0
 
 class Asked:
     """A lake that notes what it is asked."""
+
+    async def days(self, org: str) -> list[str]:
+        return ["2027-01-02", DAY] if org == ORG else []
 
     def __init__(self) -> None:
         self.questions: list[tuple[str, str, str]] = []
@@ -86,6 +90,25 @@ def test_a_question_is_asked_of_the_callers_organisation_and_audited(tmp_path: P
             foreign = await it.ask("POST", QUERY, {"sql": "SELECT 1", "org": "other"}, by=auditor)
             assert (foreign.status, len(lake.questions)) == (403, 1)
             assert (await it.ask("POST", QUERY, {"sql": "x"}, by=await it.as_("developer"))).status == 403
+
+    office(tmp_path, case)
+
+
+def test_what_can_be_asked_about_is_told_with_its_days(tmp_path: Path) -> None:
+    async def case(it: Office) -> None:
+        auditor, owner = await it.as_("auditor"), await it.as_("owner")
+        async with overseen(it, tmp_path, Asked()):
+            told = (await it.ask("GET", AUDIT, by=auditor)).json
+            assert (told["kept"], told["days"], told["first_day"], told["last_day"]) == (
+                True,
+                2,
+                "2027-01-02",
+                DAY,
+            )
+            assert (await it.ask("GET", f"{AUDIT}?org=other", by=owner)).json["days"] == 0
+            assert (await it.ask("GET", f"{AUDIT}?org=other", by=auditor)).status == 403
+        async with overseen(it, tmp_path):
+            assert (await it.ask("GET", AUDIT, by=auditor)).json["kept"] is False
 
     office(tmp_path, case)
 

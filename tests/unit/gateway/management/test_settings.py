@@ -15,10 +15,12 @@ from penstock.kernel.settings import (
     AlertSettings,
     AuthSettings,
     ContextSettings,
+    FeatureSettings,
     GuardSettings,
     IssuerSettings,
     LedgerSettings,
     OidcSettings,
+    OutputSettings,
     PriceSettings,
     PrivacySettings,
     ProviderSettings,
@@ -30,6 +32,7 @@ from penstock.kernel.settings import (
     TargetSettings,
     WebhookSettings,
 )
+from penstock.kernel.settings_features import AnswerRuleSettings
 from penstock.kernel.settings_routes import CanarySettings, CeilingSettings, ComplexitySettings
 from tests.unit.gateway.management.office import Office, office
 
@@ -49,9 +52,11 @@ FULL = Settings(
         ),
     ),
     residency=(ResidencySettings(org="acme", regions=("eu",)),),
+    features=(FeatureSettings(name="chat", rules=(AnswerRuleSettings(pattern="x", text="y"),)),),
     privacy=(PrivacySettings(requests={"CARD": "mask"}, answers={"CARD": "mask"}),),
     guards=(GuardSettings(never=("x",)),),
     context=(ContextSettings(org="acme"),),
+    output=(OutputSettings(stop=("END",)),),
     alerts=(AlertSettings(rule="day-above-mean"),),
     webhooks=(WebhookSettings(name="ops", url="https://h.test", secret="hook"),),
     auth=AuthSettings(issuers=(IssuerSettings(issuer="https://i.test", audience="a"),)),

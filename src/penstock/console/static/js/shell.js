@@ -64,6 +64,11 @@
     dialog.showModal();
   }, true);
 
+  /* What a button with data-downloads sends for is a file: neither htmx nor what follows here is to know. */
+  document.addEventListener("submit", (event) => {
+    if (event.submitter && "downloads" in event.submitter.dataset) event.stopPropagation();
+  }, true);
+
   /* A form that leaves the page is sent once, however often it is clicked. */
   document.addEventListener("submit", (event) => {
     if (event.defaultPrevented || event.target.method === "dialog" || event.target.method === "get") return;
@@ -147,6 +152,13 @@
     t: nextTheme,
     p: () => find("[data-live-toggle]")?.click(),
   };
+
+  /* Ctrl Enter sends a form from a field where Enter begins a line: data-sends. */
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || !event.target.matches("[data-sends]")) return;
+    event.preventDefault();
+    event.target.form.requestSubmit();
+  });
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
