@@ -32,6 +32,8 @@ from penstock.ports.providers import ProviderFailure
 RESUMES_MOST: Final = 2
 OVERLAP_LEAST: Final = 12
 """Characters that must agree to be a repetition: fewer agree by chance, and a word would lose its beginning."""
+SAID_MOST: Final = 1_000_000
+"""Characters that are kept to go on from; a longer answer is none to go on with."""
 BREAKS: Final = frozenset({"cut", "stalled", "error_mid_stream", "malformed_reply"})
 GO_ON: Final = (
     "Your answer above broke off after its last character. Go on exactly there: repeat nothing of it, greet nobody, "
@@ -44,16 +46,17 @@ class Seam:
     that stand-ins go back as stand-ins. Implements `AnswerFilter`.
     """
 
-    __slots__ = ("_held", "_is_joined", "_said", "_used", "is_plain")
+    __slots__ = ("_held", "_is_joined", "_said", "_size", "_used", "is_plain")
 
     def __init__(self) -> None:
         """Begin with nothing said."""
         self._said: list[str] = []
+        self._size = 0
         self._held = ""
         self._used: Usage | None = None
         self._is_joined = True
         self.is_plain = True
-        """Whether nothing but text was said."""
+        """Whether nothing but text was said, and all of it is kept."""
 
     @property
     def said(self) -> str:
@@ -72,9 +75,16 @@ class Seam:
             self.is_plain = False
         if self._used is not None:
             event = self._continued(event, self._used)
-        if event.text:
-            self._said.append(event.text)
+        if event.text and self.is_plain:
+            self._keep(event.text)
         return [event]
+
+    def _keep(self, text: str) -> None:
+        self._size += len(text)
+        self._said.append(text)
+        if self._size > SAID_MOST and self._is_joined:
+            self.is_plain = False
+            self._said.clear()
 
     def end(self) -> list[ChatEvent]:
         """Return what was held back."""

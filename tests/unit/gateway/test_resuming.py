@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.gateway.resuming import OVERLAP_LEAST, Seam
+from penstock.gateway.resuming import OVERLAP_LEAST, SAID_MOST, Seam
 from penstock.kernel.chat import ChatEvent, ToolCallDelta
 from penstock.kernel.money import Usage
 from penstock.ports.providers import ProviderFailure
@@ -119,3 +119,14 @@ def test_what_only_its_vendor_understands_passes_as_ever() -> None:
     it = House(Vendor("sim", stream(text("Half full."), FINISH, USAGE, DONE)), resume=True)
     run(it.serve(model="both", stream=True, top_p="most"))
     assert b"Half full." in it.caller.body and b"[DONE]" in it.caller.body
+
+
+@pytest.mark.parametrize(("over", "kept"), [(-1, True), (0, True), (1, False)])
+def test_what_is_kept_to_go_on_from_has_a_bound(over: int, kept: bool) -> None:
+    seam = Seam()
+    said = [
+        seam.event(ChatEvent(text="x" * (SAID_MOST // 2))),
+        seam.event(ChatEvent(text="y" * (SAID_MOST // 2 + over))),
+    ]
+    assert sum(len(event.text) for events in said for event in events) == SAID_MOST + over
+    assert (seam.is_plain, bool(seam.said)) == (kept, kept)
