@@ -142,7 +142,7 @@ async def _asked(name: str, openai: AsyncOpenAI, client: Client, chance: random.
         reply = await openai.chat.completions.with_raw_response.create(model=name, messages=QUESTION)
     except APIError:
         return False
-    was_canary = reply.headers["x-penstock-route"].endswith(CANARIES[name])
+    was_canary = "#canary" in reply.headers["x-penstock-route"]
     mean = SCORES.get(name, 0.9) if was_canary else 0.9
     score = min(1.0, max(0.0, chance.gauss(mean, 0.1)))
     request_id = reply.headers["x-request-id"]
