@@ -132,6 +132,7 @@ class InProcessTransport:
             return
         site, pipes = self._desk
         site.draining = True
+        await asyncio.sleep(0)  # a handler that is cancelled before its first step would never be counted out
         for pipe in tuple(pipes):
             pipe.close()
         for task in (tasks := tuple(site.tasks)):

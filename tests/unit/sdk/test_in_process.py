@@ -225,6 +225,23 @@ def test_one_request_too_many_at_a_time_is_overloaded(way):
     assert run(ask()) == (200, 1.0)
 
 
+def test_closing_counts_out_a_handler_that_has_not_begun():
+    async def ask():
+        async def handle(request, responder):
+            await asyncio.Event().wait()
+
+        async with reaching("in-process", handle) as (transport, stats):
+            caller = asyncio.create_task(transport.call("GET", "/x"))
+            await asyncio.sleep(0)
+            assert stats.in_flight == 1  # its task is made and has had no turn
+            await transport.close()
+            with pytest.raises(errors.Unavailable):
+                await caller
+            return stats.in_flight
+
+    assert run(ask()) == 0
+
+
 def test_closing_ends_what_is_under_way_and_refuses_what_comes_after():
     async def ask():
         cancelled = asyncio.Event()
