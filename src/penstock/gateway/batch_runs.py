@@ -6,7 +6,7 @@
 Promises: nothing is spent before every line is known to be a request; a batch is complete only when each of its lines
 has ended; what ended before a crash, a cancellation or the day's end is in its files, and what did not is named there;
 no more is asked than one file of answers holds; one process works on a batch at one time (a lease), and another takes
-it up when that one is gone; a batch spends as its key, and ends with it.
+it up when that one is gone; a batch spends as its key, and ends with it; owners take turns (`gateway/batch_turns`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import msgspec
 
 from penstock.dialects.openai_batches import Counts, Line, LineError
 from penstock.gateway.batch_lines import Asked, Lines
+from penstock.gateway.batch_turns import AtWork, Turns
 from penstock.gateway.batches import BatchBook, BatchDoc
 from penstock.gateway.files import Files
 from penstock.kernel.clock import Clock
@@ -36,7 +37,6 @@ LEASE_S = 30.0
 """Seconds until a batch whose process is gone is taken up by another."""
 GRACE_S = 10.0
 """Seconds that lines under way are given when the process ends."""
-LOOKED_AT = 100
 OUTPUT_BYTES_MAX = 192 << 20
 """Bytes of answers from which on no more lines are sent: one file holds 256 MiB, and what is under way is kept too."""
 FULL = "full"
@@ -51,7 +51,7 @@ WORDS = {
 class _Run:
     """One batch being worked on. `end` is the state it goes to, `size` the bytes of its answers so far."""
 
-    __slots__ = ("doc", "end", "ended", "lines", "principal", "size")
+    __slots__ = ("doc", "end", "ended", "lines", "makes_way", "principal", "size")
 
     def __init__(self, doc: BatchDoc, lines: list[Line], ended: dict[int, bool], size: int = 0) -> None:
         self.doc = doc
@@ -60,6 +60,8 @@ class _Run:
         self.principal: Principal | None = None
         """Whose money is spent; found out at each beat."""
         self.end = "completed"
+        self.makes_way = False
+        """Whether another's turn has come: what is under way is finished, and the rest taken up later."""
         self.size = 0
         self.grow(size)
 
@@ -98,6 +100,9 @@ class BatchRuns:
         self._running = running
         self._me = new_id("runner_")
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._at_work: dict[str, AtWork] = {}
+        self._making_way: set[str] = set()
+        self._turns = Turns()
         self._woken = asyncio.Event()
         self._closing = False
         self.lines_ended = 0
@@ -145,13 +150,24 @@ class BatchRuns:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _look(self) -> None:
-        now_s = self._clock.wall_s()
-        for doc in await self._book.unfinished(LOOKED_AT):
-            if self._closing or len(self._tasks) >= self._running:
+        waiting = {doc.id: doc for doc in await self._book.unfinished() if self._is_free(doc)}
+        now_s = self._clock.monotonic_s()
+        while waiting and not self._closing:
+            turns = self._turns.next(waiting.values(), self._at_work)
+            if len(self._tasks) >= self._running:
+                if not self._making_way:
+                    self._making_way |= {
+                        self._turns.makes_way(turns[0].owner, self._at_work, now_s) or ""
+                    } - {""}
                 return
-            is_free = doc.runner == self._me or doc.leased_until_s <= now_s
-            if is_free and doc.id not in self._tasks:
-                self._tasks[doc.id] = asyncio.create_task(self._run(doc.id), name=f"batch {doc.id}")
+            doc = waiting.pop(turns[0].id)
+            self._turns.began(doc.owner, now_s)
+            self._at_work[doc.id] = AtWork(doc.owner, now_s)
+            self._tasks[doc.id] = asyncio.create_task(self._run(doc.id), name=f"batch {doc.id}")
+
+    def _is_free(self, doc: BatchDoc) -> bool:
+        is_mine = doc.runner == self._me or doc.leased_until_s <= self._clock.wall_s()
+        return is_mine and doc.id not in self._tasks
 
     async def _run(self, batch_id: str) -> None:
         try:
@@ -164,7 +180,10 @@ class BatchRuns:
             self.stumbles += 1
             _log.exception("the work on %s broke off", batch_id)
         finally:
-            del self._tasks[batch_id]
+            del self._tasks[batch_id], self._at_work[batch_id]
+            if batch_id in self._making_way:
+                self._making_way.discard(batch_id)
+                self.wake()
 
     def _leased(self, doc: BatchDoc) -> BatchDoc | None:
         """Take a batch that nobody works on."""
@@ -187,7 +206,7 @@ class BatchRuns:
         if run is None:
             return
         await self._answer(run)
-        if self._closing:
+        if self._closing or (run.makes_way and len(run.ended) < len(run.lines)):
             await self._book.change(doc.id, self._let_go)
         else:
             await self._finish(run)
@@ -246,7 +265,8 @@ class BatchRuns:
         return begun
 
     def _goes_on(self, run: _Run) -> bool:
-        return run.end == "completed" and not self._closing
+        run.makes_way = run.makes_way or run.doc.id in self._making_way
+        return run.end == "completed" and not self._closing and not run.makes_way
 
     async def _line(self, run: _Run, number: int, principal: Principal) -> None:
         asked = Asked(run.lines[number], run.doc.endpoint, principal)

@@ -18,15 +18,18 @@ from penstock.dialects.openai_batches import Counts, LineError, parse_batch, ren
 from penstock.gateway.files import DAY_S, TENANT, Files, owner_of, page_of, send_json
 from penstock.kernel.clock import Clock
 from penstock.kernel.context import Principal
-from penstock.kernel.errors import Conflict, Invalid, NotFound, StaleVersion
+from penstock.kernel.errors import Conflict, Invalid, NotFound, OverLimit, StaleVersion
 from penstock.kernel.ids import new_id
 from penstock.mechanisms.tenancy import Tenancy
 from penstock.net.request import Request
 from penstock.net.responder import Responder
 from penstock.ports.records import Collection, Records, Row, Write
 
-COLLECTION = Collection(name="batches", indexes=("owner", "open"))
+COLLECTION = Collection(name="batches", indexes=("owner", "open", "open_of", "open_input"))
 OPEN = ("validating", "in_progress", "finalizing", "cancelling")
+LOOKED_AT = 5_000
+"""Open batches that are looked at in one go; the bound on each project's keeps that enough."""
+PAGE = 1_000
 CHANGES_MAX = 8
 """Times a change is decided anew because somebody else changed the batch meanwhile."""
 
@@ -155,10 +158,35 @@ class BatchBook:
         rows = await self._records.find(COLLECTION.name, TENANT, "owner", place, after=after, limit=limit)
         return [_doc(row) for row in rows]
 
-    async def unfinished(self, limit: int) -> Sequence[BatchDoc]:
-        """Return batches with work left."""
-        rows = await self._records.find(COLLECTION.name, TENANT, "open", "yes", limit=limit)
-        return [_doc(row) for row in rows]
+    async def unfinished(self) -> Sequence[BatchDoc]:
+        """Return the batches with work left, as many as are looked at in one go."""
+        found: list[BatchDoc] = []
+        while len(found) < LOOKED_AT:
+            after = found[-1].id if found else ""
+            rows = await self._records.find(COLLECTION.name, TENANT, "open", "yes", after=after, limit=PAGE)
+            found += [_doc(row) for row in rows]
+            if len(rows) < PAGE:
+                break
+        return found
+
+    async def room(self, principal: Principal, most: int) -> None:
+        """Refuse one more batch of a project that has `most` with work left. Raises OverLimit."""
+        rows = await self._records.find(
+            COLLECTION.name, TENANT, "open_of", owner_of(principal), limit=min(most, PAGE)
+        )
+        if len(rows) >= most:
+            raise OverLimit(
+                "The project has as many unfinished batches as it may.",
+                code="too_many_batches",
+                field="project",
+                value=len(rows),
+                limit=most,
+                remedy="Wait for one to end, or cancel one (setting batches.open_per_project).",
+            )
+
+    async def needs(self, file_id: str) -> bool:
+        """Tell whether a batch with work left was made of a file."""
+        return bool(await self._records.find(COLLECTION.name, TENANT, "open_input", file_id, limit=1))
 
     async def forget(self, before_s: float) -> list[str]:
         """Forget batches made before the wall time `before_s`; returns their ids."""
@@ -177,9 +205,17 @@ class Batches:
     """Serves callers. One per process."""
 
     def __init__(
-        self, book: BatchBook, files: Files, tenancy: Tenancy, clock: Clock, wake: Callable[[], None]
+        self,
+        book: BatchBook,
+        files: Files,
+        tenancy: Tenancy,
+        clock: Clock,
+        wake: Callable[[], None],
+        *,
+        open_most: int,
     ) -> None:
-        """`wake` tells the runner that there is work."""
+        """A project has `open_most` unfinished batches at most; `wake` tells the runner that there is work."""
+        self._open_most = open_most
         self._book = book
         self._files = files
         self._tenancy = tenancy
@@ -196,6 +232,7 @@ class Batches:
             )
         if await self._tenancy.key(principal.key_id) is None:
             raise Invalid("A batch needs an API key to spend as.", remedy="Create it with a key.")
+        await self._book.room(principal, self._open_most)
         doc = BatchDoc(
             id=new_id("batch_"),
             org=principal.org,
@@ -242,7 +279,9 @@ def _doc(row: Row) -> BatchDoc:
 
 
 def _write(doc: BatchDoc, expected: int) -> Write:
-    is_open = {"open": "yes"} if doc.status in OPEN else {}
+    is_open = (
+        {"open": "yes", "open_of": doc.owner, "open_input": doc.input_file_id} if doc.status in OPEN else {}
+    )
     return Write(
         collection=COLLECTION.name,
         tenant=TENANT,

@@ -3,12 +3,14 @@
     POST /v1/files   GET /v1/files   GET /v1/files/{id}[/content]   DELETE /v1/files/{id}
 
 Promises: a file is seen by callers of the project that put it there and by nobody else; it is whole or not there; it is
-forgotten when it expires, at the latest an hour later. The bytes lie in the node's own blobs.
+forgotten when it expires, at the latest an hour later; while a batch still needs it, nobody deletes it. A project's
+files are bounded. The bytes lie in the node's own blobs.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 import msgspec
@@ -19,7 +21,7 @@ from penstock.gateway.headers import id_lines
 from penstock.gateway.uploads import read_upload
 from penstock.kernel.clock import Clock
 from penstock.kernel.context import Principal
-from penstock.kernel.errors import Invalid, NotFound
+from penstock.kernel.errors import Conflict, Invalid, NotFound, OverLimit
 from penstock.kernel.ids import new_id
 from penstock.net.request import Request
 from penstock.net.responder import Responder
@@ -63,11 +65,29 @@ def owner_of(principal: Principal) -> str:
     return f"{principal.org}/{principal.team}/{principal.project}"
 
 
+class Bounds(NamedTuple):
+    """What one project may have uploaded: files, and bytes of all its files, those of its batches included."""
+
+    files: int
+    bytes: int
+
+
 class Files:
     """The files of every project. One per process."""
 
-    def __init__(self, blobs: Blobs, records: Records, clock: Clock, *, kept_days: int) -> None:
-        """Keep bytes in `blobs` and what they are in `records`, for `kept_days` days."""
+    def __init__(
+        self,
+        blobs: Blobs,
+        records: Records,
+        clock: Clock,
+        *,
+        kept_days: int,
+        bounds: Bounds,
+        needed: Callable[[str], Awaitable[bool]],
+    ) -> None:
+        """Keep bytes in `blobs` and what they are in `records`, for `kept_days` days and while they are `needed`."""
+        self._bounds = bounds
+        self._needed = needed
         self._blobs = blobs
         self._records = records
         self._clock = clock
@@ -103,7 +123,7 @@ class Files:
         now_s, after = self._clock.wall_s(), ""
         while rows := await self._records.scan(COLLECTION.name, TENANT, after=after, limit=PAGE_MAX):
             for doc in map(_doc, rows):
-                if doc.expires_s <= now_s:
+                if doc.expires_s <= now_s and not await self._needed(doc.id):
                     await self.drop(doc)
                     await self._blobs.expire(doc.org, now_s - DAY_S)
             after = rows[-1].id
@@ -124,8 +144,37 @@ class Files:
                 "Not a purpose served here.", field="purpose", value=purpose, limit=", ".join(PURPOSES)
             )
         content = upload.content or b""
+        await self._room(owner_of(principal), len(content))
         doc = await self.put(principal.org, owner_of(principal), upload.filename, purpose, content)
         send_json(responder, doc.told())
+
+    async def _room(self, owner: str, more_bytes: int) -> None:
+        """Refuse what would be more than a project may have. Raises OverLimit."""
+        most = self._bounds
+        kept = [doc async for doc in self._of(owner)]
+        held = sum(doc.size_bytes for doc in kept)
+        for what, value, limit in (
+            ("files", len(kept) + 1, most.files),
+            ("bytes", held + more_bytes, most.bytes),
+        ):
+            if value > limit:
+                raise OverLimit(
+                    f"The project's files would be more {what} than it may have.",
+                    code="too_many_files",
+                    field="file",
+                    value=value,
+                    limit=limit,
+                    remedy=f"Delete files that are no longer needed (setting batches.{what}_per_project).",
+                )
+
+    async def _of(self, owner: str) -> AsyncIterator[FileDoc]:
+        after = ""
+        while rows := await self._records.find(
+            COLLECTION.name, TENANT, "owner", owner, after=after, limit=1_000
+        ):
+            for row in rows:
+                yield _doc(row)
+            after = rows[-1].id
 
     async def list(self, request: Request, responder: Responder, principal: Principal) -> None:
         """Serve one page, oldest first."""
@@ -150,6 +199,14 @@ class Files:
     async def delete(self, request: Request, responder: Responder, principal: Principal) -> None:
         """Delete a file."""
         doc = await self.doc(owner_of(principal), request.path.removeprefix("/v1/files/"))
+        if await self._needed(doc.id):
+            raise Conflict(
+                "A batch that has not ended was made of this file.",
+                code="file_in_use",
+                field="file_id",
+                value=doc.id,
+                remedy="Wait until the batch has ended, or cancel it first.",
+            )
         await self.drop(doc)
         send_json(responder, {"id": doc.id, "object": "file", "deleted": True})
 

@@ -48,8 +48,12 @@ class MessageBatches:
         wake: Callable[[], None],
         *,
         max_lines: int,
+        open_most: int,
     ) -> None:
-        """A batch has `max_lines` requests at most; `wake` tells the runner that there is work."""
+        """A batch has `max_lines` requests, a project `open_most` unfinished batches at most; `wake` tells the runner
+        that there is work.
+        """
+        self._open_most = open_most
         self._book = book
         self._files = files
         self._tenancy = tenancy
@@ -63,6 +67,7 @@ class MessageBatches:
         lines = parse_batch(request.body, self._max_lines)
         if await self._tenancy.key(principal.key_id) is None:
             raise Invalid("A batch needs an API key to spend as.", remedy="Create it with a key.")
+        await self._book.room(principal, self._open_most)
         batch_id, place, now_s = _newest_first_id(), place_of(principal), self._clock.wall_s()
         content = b"\n".join([msgspec.json.encode(line) for line in lines])
         file = await self._files.put(principal.org, place, f"{batch_id}_requests.jsonl", "batch", content)

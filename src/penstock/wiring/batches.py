@@ -17,7 +17,7 @@ from penstock.gateway.batch_lines import Lines, Way
 from penstock.gateway.batch_runs import BatchRuns
 from penstock.gateway.batches import BatchBook, Batches
 from penstock.gateway.faces import Face
-from penstock.gateway.files import DAY_S, Files
+from penstock.gateway.files import DAY_S, Bounds, Files
 from penstock.gateway.idempotency import Idempotency
 from penstock.gateway.message_batches import MessageBatches
 from penstock.kernel.errors import PenstockError
@@ -36,8 +36,9 @@ def open_batches(platform: Platform, ways: Mapping[str, Way], anthropic: Face) -
     chosen = settings.batches
     blobs = adapters.adapter("blobs.embedded", "FileBlobs")(Path(settings.store.data) / "blobs", clock)
     platform.resources.push_async_callback(blobs.close)
-    kept = Files(blobs, records, clock, kept_days=chosen.kept_days)
     book = BatchBook(records)
+    bounds = Bounds(chosen.files_per_project, chosen.bytes_per_project)
+    kept = Files(blobs, records, clock, kept_days=chosen.kept_days, bounds=bounds, needed=book.needs)
     lines = Lines(
         ways,
         Idempotency(records, clock),
@@ -69,9 +70,10 @@ def open_batches(platform: Platform, ways: Mapping[str, Way], anthropic: Face) -
         await runs.close()
 
     platform.resources.push_async_callback(close)
-    _declare(platform, kept, Batches(book, kept, platform.tenancy, clock, runs.wake))
+    most = chosen.open_per_project
+    _declare(platform, kept, Batches(book, kept, platform.tenancy, clock, runs.wake, open_most=most))
     messages = MessageBatches(
-        book, kept, platform.tenancy, clock, anthropic, runs.wake, max_lines=chosen.max_lines
+        book, kept, platform.tenancy, clock, anthropic, runs.wake, max_lines=chosen.max_lines, open_most=most
     )
     _declare_messages(platform, messages)
 
