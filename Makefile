@@ -77,7 +77,7 @@ services: $(VENV)/.test
 
 # clean: remove what the recipes made, the environments included.
 clean:
-	@rm -rf $(VENV) .venv-bench web/node_modules src/penstock/console/static/vendor .cache .pytest_cache .ruff_cache .hypothesis build src/*.egg-info var
+	@rm -rf $(VENV) .venv-bench .venv-embed-bench web/node_modules src/penstock/console/static/vendor .cache .pytest_cache .ruff_cache .hypothesis build src/*.egg-info var
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # The stamps: one per locked file, so that a repeat costs nothing and a changed lock installs again.

@@ -1,6 +1,6 @@
 """Writes the client without `async` from the async one: `python -m scripts.blocking_client`.
 
-    sdk/streams.py, sdk/nouns/*.py ──► classes, signatures, docstrings ──► sdk/blocking_nouns.py, blocking_streamed.py
+    sdk/streams.py, sdk/nouns/*.py ──► classes, signatures, docstrings ──► sdk/blocking_{nouns,knowledge,streamed}.py
     sdk/client.py                  ──►                                 ──► sdk/blocking.py
 
 Promises: every public method and property of the client is there under its own name, with its own parameters, types
@@ -21,6 +21,7 @@ SDK = ROOT / "src" / "penstock" / "sdk"
 LINE_CHARS = 110
 RUNTIME = "penstock.sdk.background"
 NOUNS = "penstock.sdk.blocking_nouns"
+KNOWLEDGE = "penstock.sdk.blocking_knowledge"
 STREAMED = "penstock.sdk.blocking_streamed"
 """The nouns that have streams, and those."""
 STREAMS = ("Live", "ChatStream")
@@ -171,13 +172,11 @@ class Writer:
             lines += ["", *self._method(module, method, "self._calls", "self._run")]
         self.parts.append("\n".join(lines))
 
-    def client(self, module: Module, streamed: set[str]) -> None:
-        """Write the client itself; `streamed` are the nouns with streams."""
+    def client(self, module: Module, homes: dict[str, str]) -> None:
+        """Write the client itself; `homes` says in which file each noun is."""
         node = module.classes["Client"]
         self.imports |= {("typing", "Self"), (RUNTIME, "Background"), (module.name, "Client")}
-        self.imports |= {
-            (STREAMED if noun in streamed else NOUNS, f"Blocking{noun}") for _, noun in attributes(node)
-        }
+        self.imports |= {(homes[noun], f"Blocking{noun}") for _, noun in attributes(node)}
         public = {method.name: method for method in methods(node)}
         words = {name: module.doc(public[name]) for name in ("close", "under")}
         nouns = "".join(
@@ -346,7 +345,7 @@ def imports(names: Iterable[tuple[str, str]]) -> list[str]:
 
 def files() -> dict[Path, str]:
     """Return the files that the client without `async` is made of."""
-    nouns, streams, whole = Writer(), Writer(), Writer()
+    nouns, knowledge, streams, whole = Writer(), Writer(), Writer(), Writer()
     client = Module(SDK / "client.py")
     modules = [Module(path) for path in sorted((SDK / "nouns").glob("[!_]*.py"))]
     for module in [Module(SDK / "streams.py"), *modules]:
@@ -354,19 +353,22 @@ def files() -> dict[Path, str]:
             if name in module.classes:
                 streams.stream(module, module.classes[name])
     held = {noun for _, noun in attributes(client.classes["Client"])}
-    streamed: set[str] = set()
+    homes: dict[str, str] = {}
     for module in modules:
         for name, node in module.classes.items():
             if name not in held:
                 continue
             if any(isinstance(method, ast.FunctionDef) for method in methods(node)):
-                streamed.add(name)
-                streams.noun(module, node)
+                homes[name], writer = STREAMED, streams
+            elif module.name.endswith(".knowledge"):
+                homes[name], writer = KNOWLEDGE, knowledge
             else:
-                nouns.noun(module, node)
-    whole.client(client, streamed)
+                homes[name], writer = NOUNS, nouns
+            writer.noun(module, node)
+    whole.client(client, homes)
     return {
         SDK / "blocking_nouns.py": nouns.written(NOUNS_HEAD.format(what="The nouns")),
+        SDK / "blocking_knowledge.py": knowledge.written(NOUNS_HEAD.format(what="Knowledge: the nouns")),
         SDK / "blocking_streamed.py": streams.written(NOUNS_HEAD.format(what="The streams and their nouns")),
         SDK / "blocking.py": whole.written(CLIENT_HEAD),
     }

@@ -42,6 +42,7 @@ LINES = (
     *("gateway", "embedding", "prompts", "agents", "planner", "simulator"),
     *("edge", "sdk", "mechanisms", "contracts", "dialects", "ports", "net", "kernel"),
 )
+EXTRAS = ("redis", "postgres", "otel", "lake", "pii", "local", "index", "documents")
 EXTERNAL = (
     "apsw",
     "asyncpg",
@@ -233,7 +234,7 @@ def test_what_is_imported_from_outside_is_declared() -> None:
     """The base install runs without extras: only adapters import an extra's driver."""
     graph = grimp.build_graph("penstock", include_external_packages=True, cache_dir=None)
     outside = {m for m in graph.modules if m.split(".")[0] not in {"penstock", *sys.stdlib_module_names}}
-    base, full = declared_imports(), declared_imports("redis", "postgres", "otel", "lake", "pii")
+    base, full = declared_imports(), declared_imports(*EXTRAS)
     assert {"msgspec", "uvloop"} <= base
     for module in outside:
         importers = graph.find_modules_that_directly_import(module)

@@ -19,6 +19,7 @@ from typing import Any
 import uvloop
 
 from penstock.gateway.admission import Admission
+from penstock.gateway.calling import Calling
 from penstock.gateway.http import Chats
 from penstock.gateway.pipeline import Pipeline
 from penstock.gateway.relay import Relay
@@ -34,14 +35,15 @@ Readings = dict[str, list[float]]
 
 
 def _watch(readings: Readings, name: str, owner: type[Any], method: str) -> None:
-    """Time a coroutine method of a class, in µs."""
-    inner: Callable[..., Awaitable[Any]] = getattr(owner, method)
+    """Time a method of a class that is waited for, unless it is done at once (None), in µs."""
+    inner: Callable[..., Awaitable[Any] | None] = getattr(owner, method)
     kept = readings.setdefault(name, [])
 
     async def timed(*given: Any, **named: Any) -> Any:
         began = time.perf_counter_ns()
         try:
-            return await inner(*given, **named)
+            waiting = inner(*given, **named)
+            return None if waiting is None else await waiting
         finally:
             if len(kept) < KEPT:
                 kept.append((time.perf_counter_ns() - began) / 1e3)
@@ -54,10 +56,12 @@ def _watch_arrival(readings: Readings) -> None:
     inner = Chats.chat
     kept = readings.setdefault("before", [])
 
-    async def timed(self: Chats, face: Any, request: Any, responder: Any, principal: Any) -> None:
+    async def timed(
+        self: Chats, face: Any, request: Any, responder: Any, principal: Any, client: Any = None
+    ) -> None:
         if len(kept) < KEPT:
             kept.append((time.monotonic_ns() - request.received_ns) / 1e3)
-        await inner(self, face, request, responder, principal)
+        await inner(self, face, request, responder, principal, client)
 
     Chats.chat = timed
 
@@ -98,9 +102,9 @@ async def serve(config: str, file: str) -> None:
     """Serve until killed."""
     readings: Readings = {}
     _watch_arrival(readings)
-    _watch(readings, "serve", Pipeline, "_serve")
+    _watch(readings, "serve", Pipeline, "serve")
     _watch(readings, "admit", Admission, "admit")
-    _watch(readings, "call", Pipeline, "_call")
+    _watch(readings, "call", Calling, "answer")
     _watch(readings, "relay", Relay, "answer")
     platform = await start(load(Path(config), environment()), environment())
     _watch(readings, "hold", type(platform.stores.ledger), "hold")

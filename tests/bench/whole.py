@@ -3,14 +3,20 @@
 Promise: it is the running platform's own handler, from the edge to the settlement, with every step on; only the vendor
 is replaced by a reply that is there at once, and the client by one that takes it. What it costs beyond the sum of the
 rungs is the price of joining them: coroutines, their frames and awaits, the context, the story, the audit event.
+
+`cost_us` tells it in µs of the machine as it is today. `calls` tells it in calls of Python's own functions (a coroutine
+that goes on counts as one more), which no other load on the machine changes: what it was at one commit it is at that
+commit for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 from unittest import mock
 
@@ -30,6 +36,9 @@ from tests.bench.steps import PLENTY, REPLY, RICH
 CONCURRENT = 64
 BATCHES = 200
 REPEATS = 5
+COUNTED = 20
+SPINE_CALLS = 176
+"""`calls` of the spine, at the commit of its record (626d3bb)."""
 MODEL = payload.UPSTREAM_MODEL
 
 
@@ -66,21 +75,35 @@ async def _reply(_provider: object, _call: object) -> Any:
 
 def cost_us() -> float:
     """Return the CPU of the process for one request, in µs: the best of `REPEATS`, as for the rungs."""
+    return _on_a_platform(_measured)
+
+
+def calls() -> float:
+    """Return how many calls of Python's functions one request makes, what is done later on the loop included."""
+    return _on_a_platform(_counted)
+
+
+def _on_a_platform(look: Callable[[Platform, bytes], Awaitable[float]]) -> float:
+    async def run(data: str) -> float:
+        platform = await start(_settings(data), {})
+        try:
+            return await look(platform, await _caller(platform))
+        finally:
+            await platform.close()
+
     with (
         mock.patch.object(OpenAIProvider, "chat", _reply),
         tempfile.TemporaryDirectory(prefix="bench-whole-") as data,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        return runner.run(_measured(data))
+        return runner.run(run(data))
 
 
-async def _measured(data: str) -> float:
-    platform = await start(_settings(data), {})
+async def _measured(platform: Platform, token: bytes) -> float:
+    await _batches(platform, token, BATCHES)
+    gc.collect()
+    gc.freeze()
     try:
-        token = await _caller(platform)
-        await _batches(platform, token, BATCHES)
-        gc.collect()
-        gc.freeze()
         costs: list[float] = []
         for _ in range(REPEATS):
             began = time.process_time_ns()
@@ -89,7 +112,23 @@ async def _measured(data: str) -> float:
         return min(costs)
     finally:
         gc.unfreeze()
-        await platform.close()
+
+
+async def _counted(platform: Platform, token: bytes) -> float:
+    await _batches(platform, token, COUNTED)
+    count = 0
+
+    def note(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    former = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        await _batches(platform, token, COUNTED)
+    finally:
+        sys.setprofile(former)
+    return count / COUNTED / CONCURRENT
 
 
 def _settings(data: str) -> Settings:

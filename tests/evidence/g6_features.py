@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.bench import load, run, turns
+from tests.bench import load, run, turns, whole
 from tests.bench.features import FEATURES, Feature
 from tests.bench.load import FULL_64
 from tests.bench.payload import EVENTS
@@ -153,6 +153,8 @@ def _figures(
         "idle_error_us": round(idle.error, 2),
         f"{SPINE.lower()}_us": round(spine.whole_us, 2),
         f"{SPINE.lower()}_commit": spine.commit,
+        "idle_python_calls": round(whole.calls(), 1),
+        f"{SPINE.lower()}_python_calls": whole.SPINE_CALLS,
         "floor_us": round(floor.at, 2),
         f"floor_of_{SPINE.lower()}_us": round(spine.floor_us, 2),
         "pairs_us": {

@@ -115,7 +115,7 @@ def order(identifier: str) -> tuple[str, int]:
 
 def known_ids(folder: Path = Path(__file__).parent) -> list[str]:
     """Return the ids that a module exists for."""
-    return sorted({f.name.partition("_")[0].upper() for f in folder.glob("[gps][0-9]*_*.py")}, key=order)
+    return sorted({f.name.partition("_")[0].upper() for f in folder.glob("[egps][0-9]*_*.py")}, key=order)
 
 
 def find(identifier: str, folder: Path = Path(__file__).parent) -> Line:

@@ -34,6 +34,11 @@ GATEWAY = """# The gateway: what was promised, what was seen
 Faults, routing, caching and money on the way through the gateway, put to the test. Run any of them yourself:
 `make evidence ID=G2`."""
 
+VECTORS = """# Embedding and knowledge: what was promised, what was seen
+
+Vectors, the knowledge index, search and the semantic cache, put to the test with the real model and real data. Run any
+of them yourself: `make evidence ID=E2`."""
+
 COMPARE = """# Gateways side by side
 
 What gateways for language models can do, as far as their documentation, sources and release notes of November 2026
@@ -50,10 +55,11 @@ PAGES = {
     "reliability.md": RELIABILITY,
     "sight.md": SIGHT,
     "gateway.md": GATEWAY,
+    "vectors.md": VECTORS,
     "compare.md": COMPARE,
     "benchmarks.md": SPEED,
 }
-SHELVES = {"S": "reliability.md", "P": "sight.md", "G": "gateway.md"}
+SHELVES = {"S": "reliability.md", "P": "sight.md", "G": "gateway.md", "E": "vectors.md"}
 
 
 def pages(records: Sequence[Record]) -> dict[str, str]:

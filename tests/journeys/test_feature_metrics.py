@@ -9,7 +9,7 @@ import msgspec
 
 from penstock.kernel.errors import NotFound
 from penstock.kernel.settings import ContentSettings, LakeSettings, PrivacySettings, Settings
-from penstock.kernel.settings_cache import CacheSettings
+from penstock.kernel.settings_cache import CacheSettings, SemanticSettings
 from penstock.sdk.client import Client
 from penstock.sdk.contents import ContentDecision
 from tests.stage import MODEL, Stage, stage, until
@@ -22,6 +22,7 @@ def switched_on(settings: Settings) -> Settings:
     return msgspec.structs.replace(
         settings,
         cache=CacheSettings(url="memory:"),
+        semantic=SemanticSettings(teams=("acme",)),
         contents=ContentSettings(most="full"),
         lake=LakeSettings(store=True, flush_s=0.2),
         privacy=(PrivacySettings(requests={"EMAIL": "mask"}),),

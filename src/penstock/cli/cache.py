@@ -35,6 +35,14 @@ def status(*, org: Org = "", server: Server = HERE) -> None:
         (f"class {name}", f"{each.hits} served, {each.kept} kept, {dollars(each.saved_nanos)} saved")
         for name, each in sorted(found.classes.items())
     ]
+    rows += [
+        (
+            f"semantic, {each.team}",
+            f"{each.hits} served of {each.lookups} look-ups, {dollars(each.net_nanos)} saved net"
+            + (f"; suspended: {each.suspended}" if each.suspended else ""),
+        )
+        for each in found.semantic
+    ]
     rows += [(f"store: {name}", f"{figure:,}") for name, figure in (found.store or {}).items()]
     vendors = [
         (

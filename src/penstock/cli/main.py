@@ -59,6 +59,7 @@ COMMANDS: Final = (
     ("canaries", MANAGE, "See how canaries do beside production, and how near each is to being taken out."),
     ("prices", MANAGE, "See what a token costs here, today."),
     ("cache", MANAGE, "See what kept answers save, and have them forgotten."),
+    ("index", MANAGE, "Put documents into collections, search them, move them to another model."),
     ("contents", MANAGE, "Decide what is known of prompts and answers, read what was kept, forget."),
     ("costs", MANAGE, "See what to charge whom, and what the month comes to."),
     ("reconcile", MANAGE, "Compare an invoice with what was settled on its days."),
@@ -70,6 +71,8 @@ COMMANDS: Final = (
         LOOK,
         "Check this deployment: settings, safety, every store against its promises, every provider.",
     ),
+    ("embed", LOOK, "Measure the embedding model of this machine: speed, batch sizes, quality of search."),
+    ("plan", LOOK, "Compute what an embedding service would need: bytes, accelerators, money."),
     ("config", LOOK, "Check the configuration; apply, look at and take back versions of its routes."),
     ("completion", LOOK, "Print the completion script of a shell."),
     (

@@ -39,6 +39,7 @@ ENTRIES: Final = (
     Entry("keys", "Keys & budgets", "/keys", "k", "read keys", "Steer"),
     Entry("people", "People", "/people", "p", "read people", "Steer"),
     Entry("playground", "Playground", "/playground", "y", "use models", "Steer"),
+    Entry("knowledge", "Knowledge", "/knowledge", "w", "use models", "Steer"),
     Entry("cache", "Cache", "/cache", "m", "read the cache of answers", "Steer"),
     Entry("audit", "Audit query", "/audit", "q", "ask the audit of requests", "Look up"),
     Entry(

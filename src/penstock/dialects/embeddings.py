@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import binascii
 import math
+import struct
 import sys
 from array import array
+from collections.abc import Callable
 from itertools import chain
 from typing import Annotated, Any, Final, Literal
 
@@ -199,25 +201,64 @@ def _malformed(message: str, field: str) -> Upstream:
 
 
 def render_reply(reply: EmbedReply, encoding: str = "float") -> bytes:
-    """Return the reply's bytes, its vectors as "float" or "base64"."""
+    """Return the reply's bytes, its vectors as "float" (numbers) or "base64" (of their bytes, whatever their type);
+    beside those of type int8 stands each one's `scale`.
+    """
+    return render_around(reply, [render_vectors(reply, encoding, 0, len(reply.vectors))])
+
+
+def render_vectors(reply: EmbedReply, encoding: str, start: int, stop: int) -> bytes:
+    """Return some of the reply's vectors, for whoever renders many without holding up everybody else (a vector of 384
+    numbers takes 30 µs).
+    """
+    written = _WRITERS["base64" if encoding == "base64" else reply.dtype]
+    data = [
+        {"object": "embedding", "index": index, "embedding": written(vector)}
+        for index, vector in enumerate(reply.vectors[start:stop], start)
+    ]
+    for datum, scale in zip(data, reply.scales[start:stop], strict=False):  # () where the type has none
+        datum["scale"] = scale
+    return msgspec.json.encode(data)[1:-1]
+
+
+def render_around(reply: EmbedReply, vectors: list[bytes]) -> bytes:
+    """Return the reply's bytes around `vectors`, rendered in order."""
     return msgspec.json.encode(
         {
             "object": "list",
-            "data": [
-                {"object": "embedding", "index": index, "embedding": _written(vector, encoding)}
-                for index, vector in enumerate(reply.vectors)
-            ],
+            "data": Raw(b"[%b]" % b",".join(vectors)),
             "model": reply.model,
             **_usage(reply.input_tokens),
+            **({"truncated": reply.truncated} if reply.truncated else {}),
             **(reply.extras if reply.dialect == NAME else {}),
         }
     )
 
 
-def _written(vector: bytes, encoding: str) -> object:
-    if encoding == "base64":
-        return Raw(b'"%b"' % binascii.b2a_base64(vector, newline=False))
+def _base64(vector: bytes) -> Raw:
+    return Raw(b'"%b"' % binascii.b2a_base64(vector, newline=False))
+
+
+def _numbers(vector: bytes) -> list[float]:
     return floats_of(vector).tolist()
+
+
+def _halves(vector: bytes) -> list[float]:
+    return list(struct.unpack(f"<{len(vector) // 2}e", vector))
+
+
+def _signed(vector: bytes) -> list[int]:
+    return array("b", vector).tolist()
+
+
+_WRITERS: Final[dict[str, Callable[[bytes], object]]] = {
+    "base64": _base64,
+    "float": _numbers,
+    "float16": _halves,
+    "int8": _signed,
+    "binary": _signed,
+    "ubinary": list,
+}
 
 
 def _usage(input_tokens: int | None) -> dict[str, Any]:

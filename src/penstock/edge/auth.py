@@ -87,6 +87,14 @@ class Authenticator:
             )
         return principal
 
+    def admitted(self, request: Request, policy: Policy) -> Principal | None:
+        """Return who calls for a model, where its key is in memory and admits it; None asks for `principal`."""
+        if policy is not _CALLER:
+            return None
+        token = model_token(request)
+        principal = self._tenancy.known(token) if token[:4] == KEY_START else None
+        return principal if principal is not None and principal.role in _CALLERS else None
+
     def known(self, request: Request) -> Principal | None:
         """Return who calls for models, if that is known without asking anybody; None for everybody else."""
         try:
@@ -139,17 +147,21 @@ class Authenticator:
 
 def model_token(request: Request) -> bytes:
     """Return the token of a call for models, wherever its SDK puts it, or raise Unauthenticated."""
-    if request.header(b"authorization") is None:
+    value = request.header(b"authorization")
+    if value is None:
         for name in _SDK_HEADERS:
-            value = request.header(name)
-            if value is not None:
-                return value.strip()
-    return bearer(request)
+            other = request.header(name)
+            if other is not None:
+                return other.strip()
+    return _borne(value)
 
 
 def bearer(request: Request) -> bytes:
     """Return the token of `Authorization: Bearer …`, or raise Unauthenticated."""
-    value = request.header(b"authorization")
+    return _borne(request.header(b"authorization"))
+
+
+def _borne(value: bytes | None) -> bytes:
     if value is None:
         raise Unauthenticated(code="missing_api_key")
     if value[:7].lower() != b"bearer ":

@@ -10,7 +10,6 @@ once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 from penstock.gateway.ask import Ask
 from penstock.gateway.routing import Target
@@ -164,8 +163,10 @@ class Admission:
         else:
             refund = seat.plan.refund(0) if seat.in_doubt else ()
         if refund:
-            with suppress(Unavailable):
+            try:
                 await self._state.give_back(refund, seat.operation)
+            except Unavailable:
+                return
 
     # --- the rungs -------------------------------------------------------------------------------------------------
 
@@ -198,7 +199,7 @@ class Admission:
             )
 
     def _check_caps(self, ask: Ask, principal: Principal, targets: Sequence[Target]) -> None:
-        if not principal.may_use(ask.model):
+        if principal.models and not principal.may_use(ask.model):
             raise Forbidden(
                 "This key may not use that model.",
                 code="model_not_allowed",
@@ -228,7 +229,8 @@ class Admission:
                 limit=cap,
                 remedy="Shorten the conversation.",
             )
-        _check_kinds(ask, targets)
+        if unpriced := [target for target in targets if target.price.unpriced]:
+            _check_kinds(ask, unpriced)
         windows = [target.price.context_window for target in targets if target.price.context_window]
         if windows and ask.bound_tokens > min(windows):
             _check_overflow(ask, max(windows))

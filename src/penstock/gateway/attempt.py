@@ -207,7 +207,9 @@ async def attempt(
     answer: StreamedAnswer | None = None
     try:
         if not reply.streamed:
-            return await _whole(reply, passage)
+            body = await reply.read(REPLY_BYTES_MAX)
+            reply.close()
+            return _whole(body, passage)
         answer = StreamedAnswer(reply, passage, keep_usage=keep_usage)
         await answer.open()
     except ProviderFailure as failure:
@@ -223,9 +225,7 @@ async def attempt(
     return answer
 
 
-async def _whole(reply: ChatReplyStream, passage: Passage) -> WholeAnswer:
-    body = await reply.read(REPLY_BYTES_MAX)
-    reply.close()
+def _whole(body: bytes, passage: Passage) -> WholeAnswer:
     try:
         facts = passage.codec.read_facts(body)
     except Upstream as error:

@@ -9,7 +9,8 @@
 Headers: ``cache-control: no-store`` (neither served nor kept) or ``no-cache`` (asked anew, and kept; RFC 9111, 5.2.1),
 ``x-penstock-cache-ttl-class: static | semi | live``, ``x-penstock-cache-tags: doc:42, doc:43``, and
 ``x-penstock-cache-version`` for whatever else the answer depends on. What is served from here says
-``x-penstock-cache: hit; age=12; key=5f1c…``: under that key the answer can be purged.
+``x-penstock-cache: hit; age=12; key=5f1c…`` (``near; similarity=0.967; …`` for what meant the same): under that key the
+answer can be purged.
 
 Promises: whatever a fresh answer must pass (limits, budgets, rules, filters, checks), a kept one passes; it costs
 nothing; a request streamed or not is the same request, one in another dialect is another; what failed, was cut (though
@@ -42,14 +43,23 @@ TAGS_MOST: Final = 16
 TAG_CHARS_MOST: Final = 128
 VERSION_CHARS_MOST: Final = 128
 
+_STORIES: Final = {"hit": "exact", "near": "semantic", "stale": "stale"}
+"""How an answer was served → what the audit calls it."""
+
 Fetch = Callable[[Turn, tuple[Target, ...]], Awaitable[Target]]
 """Has a turn answered by one of some targets, and returns which."""
 
 
 class Sought(msgspec.Struct, frozen=True, kw_only=True):
-    """A request whose answer may be kept: where, how long, and under which tags. `looks`: it may also be served one."""
+    """A request whose answer may be kept: where, how long, and under which tags. `looks`: it may also be served one.
+    `share` is whose the answers are beside the organisation ("" for all of it), `versions` what else they depend on.
+    """
 
     place: Place
+    team: str
+    share: str
+    model: str
+    versions: tuple[str, ...]
     route: str
     ttl_class: str
     fresh_s: float
@@ -64,13 +74,32 @@ class Fresh(msgspec.Struct, frozen=True):
     kept: Kept | None
 
 
+class Alike(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of looking for a question that means the same: its answer, the name that can be purged by, and how
+    alike they are; or nothing. `trace` is what whoever looked knows it by.
+    """
+
+    kept: Kept | None = None
+    key: str = ""
+    similarity: float = 0.0
+    trace: object = None
+
+
 class Resembling(Protocol):
     """Finds what was kept for requests that mean the same, of the same tenant, model, system prompt and tools, and was
     not forgotten.
     """
 
-    async def near(self, request: ChatRequest, sought: Sought) -> Kept | None:
-        """Return an answer to what means the same as `request`, None when nothing kept does."""
+    async def near(self, request: ChatRequest, sought: Sought) -> Alike | None:
+        """Look for what means the same as `request`; None where that is not wanted."""
+        ...
+
+    def served(self, sought: Sought, alike: Alike) -> None:
+        """Note that what was found was said."""
+        ...
+
+    def keep(self, sought: Sought, alike: Alike) -> None:
+        """Note that the answer to what nothing was found for is kept now."""
         ...
 
 
@@ -96,17 +125,19 @@ class CachedAnswers:
         if sought is None:
             await fetch(turn, targets)
             return
-        asking = _Asking(lambda: self._fresh(turn, targets, sought, fetch))
         if not sought.looks:
-            await asking.next()
+            await self._fresh(turn, targets, sought, fetch)
             return
         kept = await self.cache.find(sought.place)
         if kept is not None and self._served(turn, targets[0], sought, kept):
             return
+        alike = None
         if self.resembling is not None:
-            kept = await self.resembling.near(turn.wording.request, sought)
-            if kept is not None and self._served(turn, targets[0], sought, kept, "near"):
+            alike = await self.resembling.near(turn.wording.request, sought)
+            if alike is not None and self._served_alike(turn, targets[0], sought, alike):
+                self.resembling.served(sought, alike)
                 return
+        asking = _Asking(lambda: self._fresh(turn, targets, sought, fetch, alike))
         shared = self.flights.join(sought.place.key.encode(), asking.start)
         try:
             fresh = await shared.next()
@@ -135,13 +166,14 @@ class CachedAnswers:
             return None
         asked_tags = _tags(header(b"x-penstock-cache-tags") or b"")
         feature = (f"feature:{context.feature}",) if context.feature else ()
+        share = who.team if self._settings.share == "team" else ""
+        versions = (wording.face.name, self._settings.version, _version(header), target.route)
         return Sought(
-            place=self.cache.place(
-                request,
-                org=who.org,
-                team=who.team if self._settings.share == "team" else "",
-                versions=(wording.face.name, self._settings.version, _version(header), target.route),
-            ),
+            place=self.cache.place(request, org=who.org, team=share, versions=versions),
+            team=who.team,
+            share=share,
+            model=wording.envelope.model,
+            versions=versions,
             route=target.route,
             ttl_class=ttl_class,
             fresh_s=fresh_s,
@@ -164,13 +196,25 @@ class CachedAnswers:
             if sought is None or not sought.looks:
                 return False
             kept = await self.cache.find(sought.place, stale=True)
-            if kept is not None and self._say(turn, target, sought, kept, "stale"):
+            if kept is not None and self._say(turn, target, kept, "stale", sought.place.name):
                 self.cache.tally(sought.place.org).stale += 1
                 return True
         return False
 
-    def _served(self, turn: Turn, target: Target, sought: Sought, kept: Kept, how: str = "hit") -> bool:
-        if not self._say(turn, target, sought, kept, how):
+    def _served_alike(self, turn: Turn, target: Target, sought: Sought, alike: Alike) -> bool:
+        """Say the answer to what means the same, if there is one, under the name it can be purged by."""
+        if alike.kept is None:
+            return False
+        how = f"near; similarity={alike.similarity:.3f}"
+        served = self._served(turn, target, sought, alike.kept, how, alike.key)
+        if served:
+            self.cache.tally(sought.place.org).misses -= 1  # which it was to the exact words
+        return served
+
+    def _served(
+        self, turn: Turn, target: Target, sought: Sought, kept: Kept, how: str = "hit", key: str = ""
+    ) -> bool:
+        if not self._say(turn, target, kept, how, key or sought.place.name):
             return False
         tally = self.cache.tally(sought.place.org)
         of_class = tally.of_class(sought.ttl_class)
@@ -179,8 +223,15 @@ class CachedAnswers:
             each.saved_nanos += kept.cost_nanos
         return True
 
-    async def _fresh(self, turn: Turn, targets: tuple[Target, ...], sought: Sought, fetch: Fetch) -> Fresh:
-        """Have a provider answer, and keep what it said."""
+    async def _fresh(
+        self,
+        turn: Turn,
+        targets: tuple[Target, ...],
+        sought: Sought,
+        fetch: Fetch,
+        alike: Alike | None = None,
+    ) -> Fresh:
+        """Have a provider answer, and keep what it said; what was looked for in vain (`alike`) is found from now on."""
         captures: list[Capture] = []
         tapped = tuple([self._tapped(target, sought, captures) for target in targets])
         before_nanos = turn.meter.spent_nanos
@@ -199,6 +250,8 @@ class CachedAnswers:
         if not await self.cache.keep(sought.place, kept, sought.tags):
             return Fresh(None)
         self.cache.tally(sought.place.org).of_class(sought.ttl_class).kept += 1
+        if self.resembling is not None and alike is not None:
+            self.resembling.keep(sought, alike)
         return Fresh(kept)
 
     def _tapped(self, target: Target, sought: Sought, captures: list[Capture]) -> Target:
@@ -215,16 +268,16 @@ class CachedAnswers:
         calls = any(message.tool_calls for message in reply.choices)
         return set(reply.finishes) <= allowed and (self._settings.tool_calls or not calls)
 
-    def _say(self, turn: Turn, target: Target, sought: Sought, kept: Kept, how: str) -> bool:
+    def _say(self, turn: Turn, target: Target, kept: Kept, how: str, key: str) -> bool:
         """Say a kept answer as this request wants it; False when it does not pass this request's check."""
         mark = b"x-penstock-cache: %b; age=%d; key=%b\r\n" % (
             how.encode(),
             self.cache.age_s(kept),
-            sought.place.name.encode(),
+            key.encode(),
         )
         if not say(turn, kept.reply, target, mark):
             return False
-        turn.story.cached("exact" if how == "hit" else how, kept.cost_nanos)
+        turn.story.cached(_STORIES[how.partition(";")[0]], kept.cost_nanos)
         return True
 
     def _class(self, context: RequestContext) -> str:

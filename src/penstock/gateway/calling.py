@@ -6,7 +6,7 @@ each further attempt its money is held; an answer returned has begun (`gateway/a
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 
 from penstock.dialects.codec import Codec
 from penstock.gateway.admission import Admission, worst_nanos
@@ -135,8 +135,8 @@ class Calling:
         )
         return missing_nanos <= 0 or await self._admission.top_up(seat, missing_nanos)
 
-    async def _first(self, turn: Turn, targets: tuple[Target, ...]) -> tuple[Target, Answer]:
-        """Return the first answer that has begun."""
+    def _first(self, turn: Turn, targets: tuple[Target, ...]) -> Coroutine[None, None, tuple[Target, Answer]]:
+        """Return the first answer that has begun, and whose it is."""
         context, wording, seat = turn.context, turn.wording, turn.meter.seat
         envelope = wording.envelope
 
@@ -156,12 +156,21 @@ class Calling:
                 loads=self._loads,
             )
 
-        first = self._tries.first
-        if not targets[0].hedge:
-            return await first(context, turn.meter, turn.story, targets, call)
-        hedge = Hedge(envelope.stream, lambda: _may_be_hedged(context, wording), _let_go)
-        target, answer = await first(context, turn.meter, turn.story, targets, call, hedge=hedge)
-        wording.body(target, seat.output_tokens)  # the reply tells what the one who answers was not told
+        if targets[0].hedge:
+            return self._hedged(turn, targets, call)
+        return self._tries.first(context, turn.meter, turn.story, targets, call)
+
+    async def _hedged(
+        self,
+        turn: Turn,
+        targets: tuple[Target, ...],
+        call: Callable[[Target, CallTimers], Coroutine[None, None, Answer]],
+    ) -> tuple[Target, Answer]:
+        context, wording = turn.context, turn.wording
+        hedge = Hedge(wording.envelope.stream, lambda: _may_be_hedged(context, wording), _let_go)
+        target, answer = await self._tries.first(context, turn.meter, turn.story, targets, call, hedge=hedge)
+        # The reply tells what the one who answers was not told.
+        wording.body(target, turn.meter.seat.output_tokens)
         return target, answer
 
 

@@ -20,6 +20,7 @@ from penstock.gateway.client import Client
 from penstock.gateway.faces import JSON_TYPE
 from penstock.gateway.headers import id_lines, money_headers
 from penstock.gateway.inquiry import Inquiry
+from penstock.gateway.lanes import lane_of, tenant_of
 from penstock.gateway.metering import Meter
 from penstock.gateway.oneshot import OneShot
 from penstock.gateway.route_ask import route_ask
@@ -39,10 +40,13 @@ from penstock.ports.providers import CallTimers, ChatProvider
 
 
 class Told(msgspec.Struct, frozen=True, gc=False):
-    """A whole answer in the caller's words, and what its vendor bills, None where it did not say or said 0."""
+    """A whole answer in the caller's words, what its vendor bills, None where it did not say or said 0, and header
+    lines of its own.
+    """
 
     body: bytes
     usage: Usage | None
+    headers: bytes = b""
 
 
 class Kind(Protocol):
@@ -50,9 +54,11 @@ class Kind(Protocol):
 
     name: str
     """What the audit flags it with."""
+    has_lanes: bool
+    """Whether its calls may wait in a queue of this machine's, where `x-priority` says in which lane."""
 
-    def can(self, provider: ChatProvider) -> bool:
-        """Tell whether a provider answers calls of this kind."""
+    def can(self, provider: ChatProvider, model: str, /) -> bool:
+        """Tell whether a provider's model answers calls of this kind."""
         ...
 
     def left_out(self, asked: OneShot[Any], target: Target, /) -> tuple[str, ...]:
@@ -113,6 +119,8 @@ class Calls:
         call = cast("OneShot[Any]", story.asked(face.open(inquiry.body, inquiry.path)))
         if call.user:
             context.principal = await self._tenancy.acting_for(context.principal, call.user)
+        if self._kind.has_lanes:
+            call.lane, call.tenant = lane_of(context), tenant_of(context.principal)
         targets, left_out = self._sayable(call, self._targets(call, context))
         story.routed()
         for each in self._screens:
@@ -136,6 +144,7 @@ class Calls:
                 meter.answered(target, told.usage)
             ids = id_lines(face.id_header, context.request_id) + target.headers
             notes = left_out_line(left_out.get(target.label, ())) + money_headers(meter.spent_nanos)
+            notes += told.headers
             client.send(200, JSON_TYPE + ids + face.limits(seat) + notes, told.body)
         finally:
             meter.settle()
@@ -164,7 +173,9 @@ class Calls:
         ask = route_ask(context, call, self._draws, text=lambda: "\n".join(call.texts()))
         choice = table.find(model).choose(ask)
         chosen = table.narrow(choice, model, context.principal, context.feature).targets
-        able = tuple([_windowless(target) for target in chosen if self._kind.can(target.provider)])
+        able = tuple(
+            [_windowless(target) for target in chosen if self._kind.can(target.provider, target.model)]
+        )
         if not able:
             raise Invalid(
                 f"The model {model!r} does not answer {self._kind.name}.",

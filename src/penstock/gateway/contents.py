@@ -10,7 +10,8 @@ nor held up; a request that was flagged before its answer began is kept whole, o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final
 
 from penstock.gateway.client import Before, Client
 from penstock.gateway.inquiry import Inquiry
@@ -56,25 +57,22 @@ class _Watched:
         self._care = care
         self._line = line
 
-    async def serve(self, context: RequestContext, inquiry: Inquiry, client: Client, story: Story) -> None:
-        """Serve one inquiry. Raises what the line raises."""
+    def serve(
+        self, context: RequestContext, inquiry: Inquiry, client: Client, story: Story
+    ) -> Coroutine[Any, Any, None]:
+        """Serve one inquiry. Raises what the line raises; the story lets go of the witness when it has been told."""
         who = context.principal
         mode = self._care.rules.mode(who.org, who.team)
-        if mode == "none":
-            await self._line.serve(context, inquiry, client, story)
-            return
-        story.witness = witness = Witness(self._care, context, inquiry, client, is_full=mode == "full")
-        try:
-            await self._line.serve(context, inquiry, witness, story)
-        finally:
-            witness.let_go()
+        if mode != "none":
+            client = story.witness = Witness(self._care, context, inquiry, client, is_full=mode == "full")
+        return self._line.serve(context, inquiry, client, story)
 
 
 class Witness(Before):
     """One request's contents: a `Client` that sees what passes to another."""
 
     __slots__ = (
-        "_care", "_context", "_hash", "_held", "_holds", "_inquiry", "_is_full", "_missed", "_pieces",
+        "_care", "_context", "_hash", "_held", "_holds", "_inquiry", "_is_full", "_missed", "_pieces", "_whole",
         "is_flagged",
     )  # fmt: skip
 
@@ -82,12 +80,13 @@ class Witness(Before):
         self, care: ContentCare, context: RequestContext, inquiry: Inquiry, client: Client, *, is_full: bool
     ) -> None:
         """See what passes to `client`; `is_full` says that it is kept whether flagged or not."""
-        super().__init__(client)
+        self._client = client
         self._care = care
         self._context = context
         self._inquiry = inquiry
         self._is_full = is_full
         self._hash: blake2b | None = None
+        self._whole: bytes | None = None
         self._holds = self._missed = False
         self._pieces: list[bytes] = []
         self._held = 0
@@ -101,7 +100,10 @@ class Witness(Before):
         care, org, prompt = self._care, self._context.principal.org, self._inquiry.body
         if care.store is not None and (self._is_full or self.is_flagged):
             self._keep(care.store)
-        answer = "" if self._hash is None else self._hash.hexdigest()
+        if self._hash is not None:
+            answer = self._hash.hexdigest()
+        else:
+            answer = "" if self._whole is None else content_hash(care.hash_key, org, self._whole)
         return content_hash(care.hash_key, org, prompt), answer
 
     def _keep(self, store: ContentStore) -> None:
@@ -116,17 +118,20 @@ class Witness(Before):
 
     def let_go(self) -> None:
         """Hold nothing of the answer any more."""
-        self._care.held_bytes -= self._held
-        self._held = 0
-        self._holds = False
-        self._pieces.clear()
+        if self._holds:
+            self._care.held_bytes -= self._held
+            self._held = 0
+            self._holds = False
+            self._pieces.clear()
 
     # ------------------------------------------------------------------------------------------------- as a client
 
     def send(self, status: int, headers: bytes, body: bytes) -> None:
         """See and send a whole reply."""
-        self._open()
-        self._see(body)
+        self._whole = body
+        self._holds = self._is_kept()
+        if self._holds:
+            self._hold(body)
         self._client.send(status, headers, body)
 
     def begin(self, status: int, headers: bytes) -> None:
@@ -146,7 +151,10 @@ class Witness(Before):
 
     def _open(self) -> None:
         self._hash = content_hasher(self._care.hash_key, self._context.principal.org)
-        self._holds = self._care.store is not None and (self._is_full or self.is_flagged)
+        self._holds = self._is_kept()
+
+    def _is_kept(self) -> bool:
+        return self._care.store is not None and (self._is_full or self.is_flagged)
 
     def _see(self, data: bytes) -> None:
         if self._hash is not None:

@@ -103,7 +103,9 @@ class Counting:
         targets = wording.sayable(self._chooser.choose(context, wording, envelope.model).targets)
         story.routed()
         for each in self._inspections:
-            await each.inspect(context, wording, targets, story)
+            looking = each.inspect(context, wording, targets, story)
+            if looking is not None:
+                await looking
         ask = asked(wording.envelope, targets)
         seat = await self._admission.admit_unpaid(context, ask, targets)
         story.admitted()

@@ -7,6 +7,7 @@ them is a failed attempt; what a provider's wire cannot be told is refused by th
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any, Final, cast
 from urllib.parse import unquote
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 from penstock.dialects import embeddings, gemini_embeddings, openai
 from penstock.gateway.calls import Told
 from penstock.gateway.faces import GEMINI, Face
+from penstock.gateway.lanes import is_able
 from penstock.gateway.oneshot import OneShot, Words
 from penstock.gateway.targets import Target
 from penstock.kernel.embed import EmbedReply, EmbedRequest
@@ -23,6 +25,10 @@ from penstock.kernel.money import Usage
 from penstock.mechanisms.redaction.texts import Texts
 from penstock.ports.providers import CallTimers, ChatProvider, EmbedCall, Embeds, ProviderFailure
 
+_TRUNCATED: Final = b"x-penstock-truncated: %d\r\n"
+"""How many inputs were cut; which, the body tells where its wire has room for that."""
+PER_TURN: Final = 32
+"""Vectors written in one turn of the event loop: about a millisecond."""
 _RENDER: Final = {"openai": embeddings.render_request, "gemini": gemini_embeddings.render_request}
 
 
@@ -55,11 +61,16 @@ class _Embedding(OneShot[EmbedRequest]):
         super().__init__(request, body, _WORDS, model=request.model, inputs=request.inputs, user=request.user)
         self.many = many
 
-    def reply(self, reply: EmbedReply) -> bytes:
-        """Return `reply` in the caller's words."""
+    async def reply(self, reply: EmbedReply) -> bytes:
+        """Return `reply` in the caller's words; others have their turn while many vectors are written."""
         if self.request.dialect == "gemini":
             return gemini_embeddings.render_reply(reply, many=self.many)
-        return embeddings.render_reply(reply, self.request.encoding)
+        encoding, many = self.request.encoding, len(reply.vectors)
+        written = [embeddings.render_vectors(reply, encoding, 0, PER_TURN)]
+        for start in range(PER_TURN, many, PER_TURN):
+            await asyncio.sleep(0)
+            written.append(embeddings.render_vectors(reply, encoding, start, start + PER_TURN))
+        return embeddings.render_around(reply, written)
 
 
 def _open_openai(body: bytes, _path: str) -> _Embedding:
@@ -80,10 +91,11 @@ class Embeddings:
     """The kind of call that embeds."""
 
     name = "embeddings"
+    has_lanes = True
 
-    def can(self, provider: ChatProvider) -> bool:
-        """Tell whether a provider embeds."""
-        return hasattr(provider, "embed")
+    def can(self, provider: ChatProvider, model: str) -> bool:
+        """Tell whether a provider's model embeds."""
+        return is_able(provider, model, "embed")
 
     def left_out(self, asked: OneShot[Any], target: Target) -> tuple[str, ...]:
         """Name what `target` is not told. Raises `Invalid` for what it must be told and cannot."""
@@ -95,11 +107,16 @@ class Embeddings:
         asked = cast("_Embedding", asked)
         request = replace(asked.request, model=target.model)
         provider = cast("Embeds", target.provider)
-        reply = await provider.embed(EmbedCall(request=request, request_id=request_id, timers=timers))
+        reply = await provider.embed(
+            EmbedCall(
+                request=request, request_id=request_id, timers=timers, lane=asked.lane, tenant=asked.tenant
+            )
+        )
         if len(reply.vectors) != request.inputs:
             raise ProviderFailure(
                 f"The provider sent {len(reply.vectors)} vectors for {request.inputs} inputs.",
                 kind="malformed_reply",
             )
         tokens = reply.input_tokens
-        return Told(asked.reply(reply), Usage(input_tokens=tokens) if tokens else None)
+        cut = _TRUNCATED % len(reply.truncated) if reply.truncated else b""
+        return Told(await asked.reply(reply), Usage(input_tokens=tokens) if tokens else None, cut)

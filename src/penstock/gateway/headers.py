@@ -6,7 +6,7 @@ that its SDKs and their users read them as they are; of several limits of one ki
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from penstock.gateway.admission import Seat
@@ -77,32 +77,29 @@ class Left(NamedTuple):
 
 def limits_left(seat: Seat) -> tuple[Left | None, Left | None]:
     """Return what is left of the tightest request and the tightest token limit; None where none is set."""
-    plan, taken = seat.plan, seat.taken
-    remaining = taken.remaining
-    if not remaining:
-        return None, None
-    requests = tokens = None
-    if plan.request_buckets:
-        at = _tightest(plan.request_buckets, remaining)
-        requests = Left(plan.asks[at].limit, remaining[at], taken.reset_s[at])
-    if plan.token_buckets:
-        fixed = len(plan.asks)
-        at = _tightest(range(fixed, len(remaining)), remaining)
-        tokens = Left(plan.token_buckets[at - fixed][1], remaining[at], taken.reset_s[at])
-    return requests, tokens
+    return _left(seat, seat.plan.request_limits), _left(seat, seat.plan.token_limits)
+
+
+def _left(seat: Seat, limits: Mapping[int, int]) -> Left | None:
+    remaining = seat.taken.remaining
+    if not limits or not remaining:
+        return None
+    at = min(limits, key=remaining.__getitem__)
+    return Left(limits[at], remaining[at], seat.taken.reset_s[at])
 
 
 def limit_headers(seat: Seat) -> bytes:
     """Render what is left of the request and token limits; nothing where none is set."""
-    if not seat.taken.remaining:
+    plan, taken = seat.plan, seat.taken
+    remaining = taken.remaining
+    if not remaining:
         return b""
-    requests, tokens = limits_left(seat)
-    lines = b"" if requests is None else _REQUESTS % _figures(requests)
-    return lines if tokens is None else lines + _TOKENS % _figures(tokens)
-
-
-def _figures(left: Left) -> tuple[int, int, bytes]:
-    return left.limit, left.remaining, _duration(left.reset_s)
+    lines = b""
+    for form, limits in ((_REQUESTS, plan.request_limits), (_TOKENS, plan.token_limits)):
+        if limits:
+            at = min(limits, key=remaining.__getitem__)  # the first of equals
+            lines += form % (limits[at], remaining[at], _duration(taken.reset_s[at]))
+    return lines
 
 
 def _lines(what: bytes) -> bytes:
@@ -115,15 +112,6 @@ def _lines(what: bytes) -> bytes:
 
 _REQUESTS = _lines(b"requests")
 _TOKENS = _lines(b"tokens")
-
-
-def _tightest(places: Sequence[int], remaining: Sequence[int]) -> int:
-    """Return the place with the least left (the first of equals)."""
-    best = places[0]
-    for place in places:
-        if remaining[place] < remaining[best]:
-            best = place
-    return best
 
 
 def _duration(seconds: float) -> bytes:

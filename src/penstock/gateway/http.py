@@ -93,7 +93,7 @@ class Chats:
         client = client or responder
         try:
             if key is None:
-                story = Story(context, self._clock, face.name)
+                story = Story(context, self._clock, face.codec.name)
                 await self.line.serve(context, inquiry, client, story)
             else:
                 await self._idempotency.serve(context, key, inquiry, client, self.line)

@@ -5,7 +5,8 @@ Promise: `serve` answers the client once, or raises before anything has left.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from penstock.gateway.client import Client
 from penstock.gateway.inquiry import Inquiry
@@ -16,6 +17,8 @@ from penstock.kernel.context import RequestContext
 class Line(Protocol):
     """Serves inquiries: `gateway/pipeline` chats, `gateway/calls` and `gateway/counting` the rest."""
 
-    async def serve(self, context: RequestContext, inquiry: Inquiry, client: Client, story: Story, /) -> None:
+    def serve(
+        self, context: RequestContext, inquiry: Inquiry, client: Client, story: Story, /
+    ) -> Coroutine[Any, Any, None]:
         """Serve one. Raises PenstockError if nothing has left yet."""
         ...

@@ -104,7 +104,7 @@ class Loads:
 
     def began(self, label: str, tokens: int) -> None:
         """Note that a call of so many input tokens begins."""
-        kept = self._of(label)
+        kept = self._kept.get(label) or self._of(label)
         if kept is not None:
             kept.in_flight += 1
         self.quotas.called(label, tokens)
@@ -123,7 +123,7 @@ class Loads:
 
     def first_token(self, label: str, after_ms: float) -> None:
         """Note how long the first token took, in milliseconds."""
-        kept = self._of(label)
+        kept = self._kept.get(label) or self._of(label)
         if kept is not None:
             known = kept.first_token_ms
             kept.first_token_ms = after_ms if not known else known + SMOOTHING * (after_ms - known)
@@ -135,10 +135,9 @@ class Loads:
             kept.in_flight -= 1
 
     def _of(self, label: str) -> _Kept | None:
-        kept = self._kept.get(label)
-        if kept is None:
-            if len(self._kept) >= LABELS_MOST:
-                self.left_out += 1
-                return None
-            kept = self._kept[label] = _Kept()
+        """Return what is kept of a label from now on, None when too many are."""
+        if len(self._kept) >= LABELS_MOST:
+            self.left_out += 1
+            return None
+        kept = self._kept[label] = _Kept()
         return kept

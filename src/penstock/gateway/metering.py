@@ -7,7 +7,7 @@ settling never delays the reply (the ledger journals it with its next group) and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 import msgspec
 
@@ -142,11 +142,11 @@ class Meter:
             Posting(self.seat.operation, self.spent_nanos, tuple(self.attempts), self.is_estimate)
         )
 
-    async def release(self) -> None:
+    def release(self) -> Awaitable[None]:
         """Return limits the request did not use. Called after the reply has left."""
         used = self.usage
         unused = self.seat.asks_tokens - (used.input_tokens + used.output_tokens if used else 0)
-        await self._admission.give_back(self.seat, unused)
+        return self._admission.give_back(self.seat, unused)
 
     def _add(self, target: Target, usage: Usage, cost: int, outcome: str, *, estimated: bool) -> None:
         self.spent_nanos += cost

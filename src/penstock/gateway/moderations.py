@@ -69,8 +69,9 @@ class Moderations:
     """The kind of call that judges."""
 
     name = "moderations"
+    has_lanes = False
 
-    def can(self, provider: ChatProvider) -> bool:
+    def can(self, provider: ChatProvider, _model: str) -> bool:
         """Tell whether a provider moderates."""
         return hasattr(provider, "moderate")
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from penstock.mechanisms.redaction.texts import Texts
+from penstock.ports.encoder import Lane
 
 R = TypeVar("R")
 
@@ -28,7 +29,18 @@ class Words(NamedTuple, Generic[R]):
 class OneShot(Generic[R]):
     """An opened request of kind `R` that is answered whole, with no words of the model's own."""
 
-    __slots__ = ("_words", "body", "images", "model", "prompt_bytes", "request", "requests", "user")
+    __slots__ = (
+        "_words",
+        "body",
+        "images",
+        "lane",
+        "model",
+        "prompt_bytes",
+        "request",
+        "requests",
+        "tenant",
+        "user",
+    )
 
     dialect = "openai"
     stream = include_usage = has_tools = has_format = False
@@ -61,6 +73,8 @@ class OneShot(Generic[R]):
         self.images = len(picture_bytes)
         self.prompt_bytes = len(body) - sum(picture_bytes) + TOKENS_PER_INPUT * inputs
         self.requests = requests
+        self.lane: Lane = "query"
+        self.tenant = ""
         self._words = words
 
     def asks_for(self, member: str) -> bool:

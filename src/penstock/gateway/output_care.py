@@ -31,7 +31,7 @@ class OutputCare:
         """Go by all of `rules` that match."""
         self._rules = tuple(rules)
 
-    async def inspect(
+    def inspect(
         self, context: RequestContext, wording: Wording, targets: tuple[Target, ...], _story: Story
     ) -> None:
         """Set what the answer must keep to. Raises Invalid for a bad header, or a rule that cannot be kept."""

@@ -17,7 +17,7 @@ the client or the vendor, one place (the `finally` below) settles; a refusal cos
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple, Protocol
 
 from penstock.gateway.admission import Admission
@@ -48,10 +48,10 @@ from penstock.ports.providers import ProviderFailure
 class Inspection(Protocol):
     """Looks into a request before limits are taken and money is held: may refuse it, rewrite it, add answer filters."""
 
-    async def inspect(
+    def inspect(
         self, context: RequestContext, wording: Wording, targets: tuple[Target, ...], story: Story, /
-    ) -> None:
-        """Look; raises PenstockError to refuse."""
+    ) -> Awaitable[None] | None:
+        """Look, at once (None) or by waiting for what is returned; either raises PenstockError to refuse."""
         ...
 
 
@@ -102,40 +102,39 @@ class Pipeline:
     async def serve(self, context: RequestContext, inquiry: Inquiry, client: Client, story: Story) -> None:
         """Serve one chat request. Raises PenstockError if nothing has left yet; afterwards errors go in-band."""
         with story.told_to(self._audit):
-            await self._serve(context, inquiry, client, story)
-
-    async def _serve(self, context: RequestContext, inquiry: Inquiry, client: Client, story: Story) -> None:
-        face = inquiry.face
-        envelope = story.asked(face.open(inquiry.body, inquiry.path))
-        wording = self._wordings.of(face, envelope, context.request_id)
-        self.fallbacks.check(context)
-        if envelope.user:
-            context.principal = await self._tenancy.acting_for(context.principal, envelope.user)
-        choice = self._chooser.choose(context, wording, envelope.model)
-        targets = wording.sayable(choice.targets)
-        story.routed()
-        for each in self.inspections:
-            await each.inspect(context, wording, targets, story)
-        ask = asked(wording.envelope, targets)
-        ask.output_cap = wording.output_cap
-        seat = await self._admission.admit(context, ask, targets)
-        story.admitted()
-        meter = Meter(self._ledger, self._admission, seat, ask)
-        turn = Turn(context, client, wording=wording, ask=ask, meter=meter, story=story)
-        turn.larger, turn.cascade = choice.larger, choice.cascade
-        try:
-            if wording.shortening is not None:
-                await self._calling.begin(turn, targets)
-            if self._answers is None:
-                await self._fetch(turn, targets)
-            else:
-                await self._answers.answer(turn, targets, self._fetch)
-        except ProviderFailure as failure:
-            await self.fallbacks.stand_in(turn, inquiry, targets, failure, self._fetch)
-        finally:
-            meter.settle()
-            story.settled(meter)
-            await meter.release()
+            face = inquiry.face
+            envelope = story.asked(face.open(inquiry.body, inquiry.path))
+            wording = self._wordings.of(face, envelope, context.request_id)
+            self.fallbacks.check(context)
+            if envelope.user:
+                context.principal = await self._tenancy.acting_for(context.principal, envelope.user)
+            choice = self._chooser.choose(context, wording, envelope.model)
+            targets = wording.sayable(choice.targets)
+            story.routed()
+            for each in self.inspections:
+                looking = each.inspect(context, wording, targets, story)
+                if looking is not None:
+                    await looking
+            ask = asked(wording.envelope, targets)
+            ask.output_cap = wording.output_cap
+            seat = await self._admission.admit(context, ask, targets)
+            story.admitted()
+            meter = Meter(self._ledger, self._admission, seat, ask)
+            turn = Turn(context, client, wording=wording, ask=ask, meter=meter, story=story)
+            turn.larger, turn.cascade = choice.larger, choice.cascade
+            try:
+                if wording.shortening is not None:
+                    await self._calling.begin(turn, targets)
+                if self._answers is None:
+                    await self._fetch(turn, targets)
+                else:
+                    await self._answers.answer(turn, targets, self._fetch)
+            except ProviderFailure as failure:
+                await self.fallbacks.stand_in(turn, inquiry, targets, failure, self._fetch)
+            finally:
+                meter.settle()
+                story.settled(meter)
+                await meter.release()
 
     async def _fetch(self, turn: Turn, targets: tuple[Target, ...]) -> Target:
         """Have a provider answer and pass the answer on; returns whose it is."""
@@ -143,7 +142,9 @@ class Pipeline:
             resume(turn, targets, self._calling)
         target, answer = await self._calling.answer(turn, targets)
         try:
-            await self._relay.answer(turn, target, answer)
+            sending = self._relay.answer(turn, target, answer)
+            if sending is not None:
+                await sending
         finally:
             target = turn.resumed_by or target
             self._calling.ended(target)

@@ -11,6 +11,9 @@ request refused here is audited like any other, and has cost nothing.
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 from penstock.gateway.client import Client
 from penstock.gateway.inquiry import Inquiry
 from penstock.gateway.line import Line
@@ -78,12 +81,26 @@ class _Placed:
         self._places = places
         self._line = line
 
-    async def serve(self, context: RequestContext, inquiry: Inquiry, client: Client, story: Story) -> None:
+    def serve(
+        self, context: RequestContext, inquiry: Inquiry, client: Client, story: Story
+    ) -> Coroutine[Any, Any, None]:
+        if self._places.room.passes(Priority.NORMAL):  # a place is a place, whoever takes it
+            return self._placed(context, inquiry, client, story)
+        return self._waited(context, inquiry, client, story)
+
+    async def _waited(self, context: RequestContext, inquiry: Inquiry, client: Client, story: Story) -> None:
+        await self._places.wait(context, story)
+        await self._placed(context, inquiry, client, story)
+
+    def _placed(
+        self, context: RequestContext, inquiry: Inquiry, client: Client, story: Story
+    ) -> Coroutine[Any, Any, None]:
+        """Take a place, which the story gives back when it has been told."""
         places = self._places
-        if not places.room.passes(Priority.NORMAL):  # a place is a place, whoever takes it
-            await places.wait(context, story)
         places.taken += 1
+        story.place = places
         try:
-            await self._line.serve(context, inquiry, client, story)
-        finally:
+            return self._line.serve(context, inquiry, client, story)
+        except BaseException:  # because what fails before its story begins has nobody to give its place back
             places.leave()
+            raise

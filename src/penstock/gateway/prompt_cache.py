@@ -30,7 +30,7 @@ class PromptCacheCare:
         """Remember prefixes by `clock`."""
         self.marks = PromptMarks(clock)
 
-    async def inspect(
+    def inspect(
         self, context: RequestContext, wording: Wording, targets: tuple[Target, ...], _story: Story
     ) -> None:
         """Mark the request where that pays."""

@@ -46,15 +46,15 @@ class Relay:
         self._resilience = resilience
         self._clock = clock
 
-    async def answer(self, turn: Turn, target: Target, answer: Answer) -> None:
-        """Send `answer` and meter it. A whole answer is metered before it leaves, so that its headers carry
-        the cost.
+    def answer(self, turn: Turn, target: Target, answer: Answer) -> Awaitable[None] | None:
+        """Send `answer` and meter it: a whole one at once (None), a stream while what is returned is waited for. A
+        whole answer is metered before it leaves, so that its headers carry the cost.
         """
         turn.story.first_token(target)
         if isinstance(answer, WholeAnswer):
             self._send_whole(turn, target, answer)
-        else:
-            await self._send_stream(turn, target, answer)
+            return None
+        return self._send_stream(turn, target, answer)
 
     def _send_whole(self, turn: Turn, target: Target, answer: WholeAnswer) -> None:
         facts, meter = answer.facts, turn.meter

@@ -17,6 +17,7 @@ from penstock.dialects import openai, rerank
 from penstock.dialects.embeddings import told_tokens
 from penstock.gateway.calls import Told
 from penstock.gateway.faces import Face
+from penstock.gateway.lanes import is_able
 from penstock.gateway.oneshot import OneShot, Words
 from penstock.gateway.targets import Target
 from penstock.kernel.embed import RerankReply, RerankRequest
@@ -82,10 +83,11 @@ class Reranking:
     """The kind of call that orders documents."""
 
     name = "rerank"
+    has_lanes = True
 
-    def can(self, provider: ChatProvider) -> bool:
-        """Tell whether a provider reranks."""
-        return hasattr(provider, "rerank")
+    def can(self, provider: ChatProvider, model: str) -> bool:
+        """Tell whether a provider's model reranks."""
+        return is_able(provider, model, "rerank")
 
     def left_out(self, asked: OneShot[Any], target: Target) -> tuple[str, ...]:
         """Name what `target` is not told. Raises `Invalid` for what it must be told and cannot."""
@@ -100,7 +102,11 @@ class Reranking:
         # Nobody is asked for documents that the caller has.
         request = replace(asked.request, model=target.model, return_documents=False)
         provider = cast("Reranks", target.provider)
-        reply = await provider.rerank(RerankCall(request=request, request_id=request_id, timers=timers))
+        reply = await provider.rerank(
+            RerankCall(
+                request=request, request_id=request_id, timers=timers, lane=asked.lane, tenant=asked.tenant
+            )
+        )
         return Told(rerank.render_reply(reply, asked.original), _usage(reply))
 
 

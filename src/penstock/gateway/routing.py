@@ -54,6 +54,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
     def draw(self, draw: int) -> Choice:
         """Return the targets to try by weight alone, those near their quota last: all there is to say without rules."""
+        if len(self.targets) == 1:
+            return Choice(self.targets)
         return as_drawn(self.order(draw), self.load)
 
     def choose(self, ask: RouteAsk) -> Choice:
@@ -77,14 +79,17 @@ class RouteTable:
         features: Sequence[FeatureSettings] = (),
         means: Means | None = None,
         load: Load | None = None,
+        missing: Mapping[str, str] | None = None,
     ) -> None:
         """Build the table for the UTC `day` (days since 1970); raises Invalid listing every mistake. Rules of
-        `features` are checked against `means`; None takes them as they are.
+        `features` are checked against `means`; None takes them as they are. `missing` says of models that could be
+        here what would bring them.
         """
         self._prices = prices
         self._at = datetime.fromtimestamp(day * DAY_S, UTC).date()
         self._builder = RouteBuilder(endpoints, routes, prices, self._at, residency)
         self._load = load or Idle()
+        self._missing = missing or {}
         self.day = day
         self.unpriced: dict[str, str] = {}
         self._routes: dict[str, Route] = {}
@@ -121,13 +126,14 @@ class RouteTable:
                 value=model,
                 remedy="Ask the operator to add a price, or to declare the model free, under [[prices]].",
             )
+        remedy = self._missing.get(model)
         known = ", ".join(list(self._routes)[:8])
         raise NotFound(
             f"The model {model!r} does not exist here.",
             code="model_not_found",
             field="model",
             value=model,
-            remedy=f"Models served: {known}." if known else "No model is configured yet.",
+            remedy=remedy or (f"Models served: {known}." if known else "No model is configured yet."),
         )
 
     def narrow(self, choice: Choice, model: str, principal: Principal, feature: str) -> Choice:

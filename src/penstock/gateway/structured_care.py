@@ -44,7 +44,7 @@ class StructuredCare:
         self._schemas = Schemas()
         self.tally = Tally()
 
-    async def inspect(
+    def inspect(
         self, context: RequestContext, wording: Wording, _targets: tuple[Target, ...], _story: Story
     ) -> None:
         """Have the answer checked when the request asks for JSON. Raises `Invalid` for a bad schema or header."""

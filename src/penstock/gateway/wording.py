@@ -183,7 +183,8 @@ class Wording:
 
     def sayable(self, targets: tuple[Target, ...]) -> tuple[Target, ...]:
         """Return the targets that can be told all of the request. Raises `Invalid` when there is none."""
-        if all(target.provider.dialect == self.face.name for target in targets):
+        spoken = self.face.codec.name
+        if not [target for target in targets if target.provider.dialect != spoken]:
             return targets  # the usual case
         refusals: list[Invalid] = []
         fit: list[Target] = []
@@ -201,7 +202,7 @@ class Wording:
     def body(self, target: Target, output_tokens: int) -> bytes:
         """Return the request as `target` must hear it. Raises `Invalid` when it cannot."""
         dialect = target.provider.dialect
-        if dialect == self.face.name and MARK not in self.envelope.body:
+        if dialect == self.face.codec.name and MARK not in self.envelope.body:
             self.left_out = ()
             return self.envelope.redirected(target.model, output_tokens, target.limit_name)
         request, left = returned(redirected(self.request, target.model, output_tokens), dialect)
@@ -239,7 +240,7 @@ class Wording:
 
     def headers(self) -> bytes:
         """Return the header line that names what the provider was not told; b"" when it was told everything."""
-        return self.notes + left_out_line(self.left_out)
+        return self.notes + left_out_line(self.left_out) if self.left_out else self.notes
 
     def _whole(self, codec: Codec, filters: Sequence[AnswerFilter]) -> Callable[[bytes], bytes]:
         def translated(body: bytes) -> bytes:

@@ -40,12 +40,19 @@ class EmbedRequest(msgspec.Struct, frozen=True, kw_only=True):
 class EmbedReply(msgspec.Struct, frozen=True, kw_only=True):
     """One vector an input, in the order of the inputs; `input_tokens` is None when the vendor did not say. `extras` are
     in the words of `dialect`.
+
+    `dtype` is what the vectors' bytes are: "float" (float32), "float16", "int8" (`scales` says what each vector's
+    numbers are multiplied by), "binary" or "ubinary" (a bit a dimension, eight to a signed or unsigned byte).
+    `truncated` are the places of inputs that were cut because they were too long.
     """
 
     model: str
     dialect: str = "openai"
     vectors: tuple[bytes, ...]
     input_tokens: int | None = None
+    dtype: str = "float"
+    scales: tuple[float, ...] = ()
+    truncated: tuple[int, ...] = ()
     extras: Extras = {}
 
 

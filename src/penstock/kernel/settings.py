@@ -13,8 +13,10 @@ from msgspec import Meta
 
 from penstock.kernel.settings_auth import AuthSettings, IssuerSettings, OidcSettings
 from penstock.kernel.settings_batches import BatchSettings
-from penstock.kernel.settings_cache import CacheSettings
+from penstock.kernel.settings_cache import CacheSettings, SemanticSettings
+from penstock.kernel.settings_collections import CollectionSettings
 from penstock.kernel.settings_context import ContextSettings
+from penstock.kernel.settings_embedding import EmbeddingModelSettings, EmbeddingSettings
 from penstock.kernel.settings_features import FeatureSettings, LaterSettings
 from penstock.kernel.settings_gateway import (
     AdmissionSettings,
@@ -43,8 +45,11 @@ __all__ = [
     "AuthSettings",
     "BatchSettings",
     "CacheSettings",
+    "CollectionSettings",
     "ContentSettings",
     "ContextSettings",
+    "EmbeddingModelSettings",
+    "EmbeddingSettings",
     "FeatureSettings",
     "GuardSettings",
     "IssuerSettings",
@@ -141,6 +146,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     batches: BatchSettings = BatchSettings()
     resilience: ResilienceSettings = ResilienceSettings()
     cache: CacheSettings = CacheSettings()
+    semantic: SemanticSettings = SemanticSettings()
     audit: AuditSettings = AuditSettings()
     traces: TraceSettings = TraceSettings()
     otel: OtelSettings = OtelSettings()
@@ -175,6 +181,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     recogniser: RecogniserSettings = RecogniserSettings()
     guards: Annotated[tuple[GuardSettings, ...], doc("What may be asked, by organisation and team.")] = ()
     prices: Annotated[tuple[PriceSettings, ...], doc("Prices of your own, over the built-in table.")] = ()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    collections: CollectionSettings = CollectionSettings()
+    embedding_models: Annotated[
+        tuple[EmbeddingModelSettings, ...], doc("What is known of embedding models elsewhere.")
+    ] = ()
     discover: Annotated[
         bool,
         doc(

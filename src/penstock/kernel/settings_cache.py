@@ -1,4 +1,6 @@
-"""The cache of answers: where it is, how much it holds, what is kept and for how long."""
+"""The cache of answers: where it is, how much it holds, what is kept and for how long, and for whom it is enough that a
+question means the same.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from penstock.kernel.settings_types import Positive, Seconds, Text, doc
+from penstock.kernel.settings_types import Count, Positive, Seconds, Text, doc
 
 TtlClass = Literal["static", "semi", "live"]
 
@@ -59,3 +61,44 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         ),
     ] = True
     version: Annotated[Text, doc("Part of every key: another one, and nothing kept before is served.")] = ""
+
+
+class SemanticSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Kept answers served to questions that mean the same. It works over the cache of answers and the embedding model
+    in this machine, and needs both.
+    """
+
+    teams: Annotated[
+        tuple[Text, ...],
+        doc("Who is served them: `ORG`, or `ORG/TEAM` for one team; nobody until somebody is named."),
+    ] = ()
+    models: Annotated[
+        tuple[Text, ...], doc("Public models whose answers may be; empty: every model's that is kept at all.")
+    ] = ()
+    threshold: Annotated[
+        Annotated[float, Meta(ge=0.90, le=1.0)],
+        doc(
+            "Least cosine of two questions that ask the same; never below 0.90. Whatever it is, both must also have "
+            "the same words that carry meaning, in the same roles."
+        ),
+    ] = 0.95
+    vectors: Annotated[
+        Annotated[int, Meta(ge=1, le=10_000)], doc("Questions held for each team; the least recently met go.")
+    ] = 1_000
+    wait_s: Annotated[
+        Seconds, doc("Seconds a request waits for its vector before it is asked anew without.")
+    ] = 0.05
+    second_nanos: Annotated[
+        Count,
+        doc(
+            "What a second of this machine costs, in nano-dollars, for the books of what is saved: 28,000 are a "
+            "machine of 10 cents an hour."
+        ),
+    ] = 28_000
+    judged_after: Annotated[
+        Positive,
+        doc("Look-ups of a team after which it is judged whether they saved more than they cost."),
+    ] = 200
+    pause_s: Annotated[
+        Seconds, doc("Seconds a team's look-ups are suspended after they cost more than they saved.")
+    ] = 900.0

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Final
 from zlib import crc32
@@ -125,6 +125,8 @@ class AnswerCache:
         """Times the store could not be asked."""
         self.unread_news = 0
         """News that said nothing we know."""
+        self.heeding: Callable[[str, str], None] | None = None
+        """Who else is to forget an organisation's answers with a tag, whoever said so."""
 
     def place(self, request: ChatRequest, *, org: str, team: str, versions: Sequence[str]) -> Place:
         """Return where the answer to `request` belongs; `team` is "" where the whole organisation shares.
@@ -244,6 +246,8 @@ class AnswerCache:
     async def _forget(self, org: str, tag: str) -> int:
         """Forget here; whatever is under way is not kept."""
         self._forgotten[_counter(org)] += 1
+        if self.heeding is not None:
+            self.heeding(org, tag)
         return await self._store.invalidate(org, tag)
 
     def _told(self, org: str) -> tuple[int, int]:

@@ -76,7 +76,7 @@ def content_hash(master: bytes, tenant: str, content: bytes) -> str:
     BLAKE2b (RFC 7693) keyed per tenant with a key derived from `master` (1 to 64 secret bytes): without it neither a
     guess at the content nor another tenant's hash can be compared.
     """
-    hasher = content_hasher(master, tenant)
+    hasher = _tenant_hasher(master, tenant).copy()
     hasher.update(content)
     return hasher.hexdigest()
 

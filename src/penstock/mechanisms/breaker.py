@@ -37,9 +37,12 @@ class Breaker:
         """Tell whether a call may go through now; a half-open breaker admits one probe until it is
         answered.
         """
+        if self._failures < self._limit:
+            self._probing = False
+            return True
         if not self.ready:
             return False
-        self._probing = self._failures >= self._limit
+        self._probing = True
         return True
 
     @property
@@ -53,7 +56,8 @@ class Breaker:
         """Note an answer that has begun: the back end lives, but only its end clears the failures before it."""
         self._probing = False
         self.probes_failed = 0
-        self._failures = min(self._failures, self._limit - 1)
+        if self._failures >= self._limit:
+            self._failures = self._limit - 1
 
     def succeeded(self) -> None:
         """Note a good answer, whole."""

@@ -22,9 +22,12 @@ REMEMBERED_PLANS = 100_000
 
 
 class Plan:
-    """The limits of one caller on one day. `asks` are the fixed ones; `token_buckets` take the request's own size."""
+    """The limits of one caller on one day. `asks` are the fixed ones; `token_buckets` take the request's own size.
+    `request_limits` and `token_limits` are the limits of both by their place among all asks of a request.
+    """
 
-    __slots__ = ("asks", "day", "lines", "names", "principal", "request_buckets", "slots", "token_buckets")
+    __slots__ = ("asks", "day", "lines", "names", "principal", "request_limits", "slots", "token_buckets",
+                 "token_limits")  # fmt: skip
 
     def __init__(self, principal: Principal, day: int) -> None:
         """Work out the plan of `principal` for the `day`-th day since 1970 (UTC)."""
@@ -49,7 +52,8 @@ class Plan:
         self.asks = tuple(asks)
         self.token_buckets = tuple(tokens)
         self.slots = tuple(ask for ask in asks if ask.kind == "slots")
-        self.request_buckets = tuple(index for index, ask in enumerate(asks) if ask.kind == "bucket")
+        self.request_limits = {index: ask.limit for index, ask in enumerate(asks) if ask.kind == "bucket"}
+        self.token_limits = {index: limit for index, (_, limit, _) in enumerate(tokens, len(asks))}
         self.names = (*names, *(name for _, _, name in tokens))
 
     def asks_for(self, tokens: int) -> tuple[Ask, ...]:

@@ -53,12 +53,6 @@ class _Health:
         self.back_s = 0.0
         """When it is, or was, let back in."""
 
-    def note(self, *, good: bool) -> None:
-        if len(self.answers) == WINDOW:
-            self.good -= self.answers[0]
-        self.answers.append(good)
-        self.good += good
-
     def eject(self, now_s: float) -> None:
         forgiven = int((now_s - self.back_s) / CAP_S) if self.times else 0
         self.times = max(self.times - forgiven, 0) + 1
@@ -93,7 +87,11 @@ class Outliers:
                 self.left_out += 1
                 return
             health = self._known[label] = _Health()
-        health.note(good=good)
+        answers = health.answers
+        if len(answers) == WINDOW:
+            health.good -= answers[0]
+        answers.append(good)
+        health.good += good
         if not good:
             self._suspects.add(label)
 

@@ -39,8 +39,11 @@ class PromptSavings:
         """Count what providers answered."""
         for event in events:
             if event.provider and not event.cache:
-                models = _slot(self._sums, event.org, ORGS_MOST, dict[str, PromptSum])
-                found = _slot(models, f"{event.provider}/{event.model_used}", MODELS_MOST, PromptSum)
+                models = self._sums.get(event.org) or _slot(
+                    self._sums, event.org, ORGS_MOST, dict[str, PromptSum]
+                )
+                name = f"{event.provider}/{event.model_used}"
+                found = models.get(name) or _slot(models, name, MODELS_MOST, PromptSum)
                 found.requests += 1
                 found.input_tokens += event.input_tokens
                 found.cached_tokens += event.cached_tokens

@@ -113,12 +113,14 @@ class Quotas:
         self._near = near_percent / 100
         self._kept: dict[str, _Limits] = {}
         self._scarce: set[str] = set()
+        self.any_near = False
+        """Whether any limit was near when it was last looked at."""
         self.left_out = 0
         """Answers whose limits were not kept, because too many labels are."""
 
     def listens(self, label: str) -> bool:
         """Tell whether it is time to read an answer's limits again; then they are asked for once."""
-        limits = self._limits(label)
+        limits = self._kept.get(label) or self._limits(label)
         now_s = self._clock.monotonic_s()
         if limits is None or now_s - limits.asked_s < LISTEN_EVERY_S:
             return False
@@ -147,11 +149,6 @@ class Quotas:
         limits.tokens += tokens
         if limits.calls > limits.calm_calls or limits.tokens > limits.calm_tokens:
             self._weigh(label, limits)
-
-    @property
-    def any_near(self) -> bool:
-        """Whether any limit was near when it was last looked at."""
-        return bool(self._scarce)
 
     def share_left(self, label: str) -> float:
         """Return the share left of the scarcest limit, 0 to 1; 1 when nothing is known."""
@@ -190,6 +187,7 @@ class Quotas:
             self._scarce.add(label)
         else:
             self._scarce.discard(label)
+        self.any_near = bool(self._scarce)
         return share
 
     def _limits(self, label: str) -> _Limits | None:

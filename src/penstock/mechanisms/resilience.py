@@ -63,6 +63,38 @@ class Answered(Generic[T, A]):
     failures: list[tuple[T, ProviderFailure]] = field(default_factory=list[tuple[T, ProviderFailure]])
 
 
+class _Health:
+    """How one back end is, as its calls tell: around each of them, by ``with``. It holds nothing of a call, so any
+    number may be under way in it at one time.
+    """
+
+    __slots__ = ("_label", "_outliers", "breaker")
+
+    def __init__(self, label: str, breaker: Breaker, outliers: Outliers) -> None:
+        self._label = label
+        self._outliers = outliers
+        self.breaker = breaker
+
+    def __enter__(self) -> None:
+        self.breaker.admits()
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is None:
+            self.breaker.began()
+        elif isinstance(error, ProviderFailure):
+            self.failed(error)
+        else:  # a cancelled probe must not leave the breaker half-open for ever
+            self.breaker.undecided()
+
+    def failed(self, failure: ProviderFailure) -> None:
+        """Note what a failure says about the back end."""
+        if failure.kind in BREAKING_KINDS:
+            self.breaker.failed()
+            self._outliers.noted(self._label, good=False)
+        else:
+            self.breaker.undecided()
+
+
 class Resilience:
     """Policy over calls; one per process."""
 
@@ -70,7 +102,7 @@ class Resilience:
         """Follow `settings`, in time told by `clock`."""
         self._settings = settings
         self._clock = clock
-        self._breakers: dict[str, Breaker] = {}
+        self._healths: dict[str, _Health] = {}
         self._jitter = random.Random()
         self.first_tokens = FirstTokens()
         self.outliers = Outliers(clock)
@@ -81,17 +113,19 @@ class Resilience:
 
     def breaker(self, label: str) -> Breaker:
         """Return the breaker of a back end."""
-        found = self._breakers.get(label)
+        return self._health(label).breaker
+
+    def _health(self, label: str) -> _Health:
+        found = self._healths.get(label)
         if found is None:
             settings = self._settings
-            found = self._breakers[label] = Breaker(
-                self._clock, settings.breaker_failures, settings.breaker_open_s
-            )
+            breaker = Breaker(self._clock, settings.breaker_failures, settings.breaker_open_s)
+            found = self._healths[label] = _Health(label, breaker, self.outliers)
         return found
 
     def states(self) -> dict[str, str]:
         """Return the state of every breaker by back end."""
-        return {label: breaker.state for label, breaker in self._breakers.items()}
+        return {label: health.breaker.state for label, health in self._healths.items()}
 
     async def first_answer(
         self,
@@ -116,7 +150,8 @@ class Resilience:
             try:
                 if hedge is not None and not failures:
                     return await self._raced(targets, target, call, deadline_s, hedge, failures=failures)
-                return Answered(target, await self._attempt(target, call), failures)
+                with self._healths.get(target.label) or self._health(target.label):
+                    return Answered(target, await call(target), failures)
             except ProviderFailure as failure:
                 if len(failures) == known:  # a race has noted its own
                     failures.append((target, failure))
@@ -130,18 +165,8 @@ class Resilience:
 
     async def _attempt(self, target: T, call: Callable[[T], Awaitable[A]]) -> A:
         """Make one call; what it says about the back end's health is noted."""
-        breaker = self.breaker(target.label)
-        breaker.admits()
-        try:
-            answer = await call(target)
-        except ProviderFailure as failure:
-            self._note(target.label, failure)
-            raise
-        except BaseException:  # because a cancelled probe must not leave the breaker half-open for ever
-            breaker.undecided()
-            raise
-        breaker.began()
-        return answer
+        with self._health(target.label):
+            return await call(target)
 
     async def _raced(
         self,
@@ -180,7 +205,7 @@ class Resilience:
 
     def answered(self, label: str) -> None:
         """Note that an answer reached its end."""
-        self.breaker(label).succeeded()
+        (self._healths.get(label) or self._health(label)).breaker.succeeded()
         self.outliers.noted(label, good=True)
 
     def left_s(self, deadline_s: float) -> float:
@@ -189,20 +214,15 @@ class Resilience:
 
     def failed_later(self, label: str, failure: ProviderFailure) -> None:
         """Note a failure that came after the answer had begun (a cut or a stall mid-stream)."""
-        self._note(label, failure)
-
-    def _note(self, label: str, failure: ProviderFailure) -> None:
-        if failure.kind in BREAKING_KINDS:
-            self.breaker(label).failed()
-            self.outliers.noted(label, good=False)
-        else:
-            self.breaker(label).undecided()
+        self._health(label).failed(failure)
 
     def _choose(self, targets: Sequence[T], tried: Counter[str] | None = None) -> T:
         """Return the first target that is no outlier and whose breaker admits a call; else the first whose breaker
         does; if none does, the first. `tried` tells how often each was `tried` already, None before the first call.
         """
-        if len(targets) > 1 and self.outliers.any:
+        if len(targets) == 1:
+            return targets[0]
+        if self.outliers.any:
             targets = self._outliers_last(targets, tried)
         for target in targets:
             if self.breaker(target.label).ready:

@@ -17,7 +17,7 @@ Errors: ProviderFailure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -31,6 +31,7 @@ from penstock.kernel.embed import (
     RerankRequest,
 )
 from penstock.kernel.errors import Upstream
+from penstock.ports.encoder import Lane
 
 
 class CallTimers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -55,19 +56,25 @@ class ChatCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class EmbedCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One attempt to have texts embedded; `request` names the provider's own model."""
+    """One attempt to have texts embedded; `request` names the provider's own model. `lane` and `tenant` are for a
+    provider in this machine: how urgent it is, and whose, so that nobody's crowd keeps another waiting.
+    """
 
     request: EmbedRequest
     request_id: str
     timers: CallTimers
+    lane: Lane = "query"
+    tenant: str = ""
 
 
 class RerankCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One attempt to have documents ordered; `request` names the provider's own model."""
+    """One attempt to have documents ordered; `request` names the provider's own model; see `EmbedCall`."""
 
     request: RerankRequest
     request_id: str
     timers: CallTimers
+    lane: Lane = "query"
+    tenant: str = ""
 
 
 class ModerateCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -180,6 +187,17 @@ class ListsModels(Protocol):
 
     async def models(self) -> Sequence[str]:
         """Return model names, as the provider spells them."""
+        ...
+
+
+class KnowsItsModels(Protocol):
+    """A provider whose models have different abilities, and some of whose models may be missing."""
+
+    missing: Mapping[str, str]
+    """Models it could serve, and what would have to be done for that."""
+
+    def able(self, model: str, ability: str) -> bool:
+        """Tell whether a model has an ability: "chat", "embed", "rerank"."""
         ...
 
 

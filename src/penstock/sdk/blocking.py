@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Self
 
 from penstock.sdk.background import Background
+from penstock.sdk.blocking_knowledge import BlockingCollectionCalls, BlockingEmbeddingCalls
 from penstock.sdk.blocking_nouns import (
     BlockingAlertCalls,
     BlockingAuditCalls,
@@ -64,6 +65,8 @@ class BlockingClient:
         self._is_own = beside is None
         self.chat = BlockingChatCalls(background, self._client.chat)
         self.models = BlockingModelCalls(background, self._client.models)
+        self.collections = BlockingCollectionCalls(background, self._client.collections)
+        self.embeddings = BlockingEmbeddingCalls(background, self._client.embeddings)
         self.keys = BlockingKeyCalls(background, self._client.keys)
         self.scopes = BlockingScopeCalls(background, self._client.scopes)
         self.budgets = BlockingBudgetCalls(background, self._client.budgets)

@@ -20,6 +20,7 @@ from penstock.sdk.nouns.cache import CacheCalls
 from penstock.sdk.nouns.chat import ChatCalls, ModelCalls
 from penstock.sdk.nouns.contents import ContentCalls
 from penstock.sdk.nouns.keys import KeyCalls
+from penstock.sdk.nouns.knowledge import CollectionCalls, EmbeddingCalls
 from penstock.sdk.nouns.money import BudgetCalls, LedgerCalls, PriceCalls, ScopeCalls, UsageCalls
 from penstock.sdk.nouns.oversight import AlertCalls, AuditCalls, InvoiceCalls
 from penstock.sdk.nouns.people import ChangeCalls, PeopleCalls, SessionCalls
@@ -49,6 +50,8 @@ class Client(Calls):
         way = self._transport
         self.chat = ChatCalls(way)
         self.models = ModelCalls(way)
+        self.collections = CollectionCalls(way)
+        self.embeddings = EmbeddingCalls(way)
         self.keys = KeyCalls(way)
         self.scopes = ScopeCalls(way)
         self.budgets = BudgetCalls(way)

@@ -24,14 +24,23 @@ from penstock.net.request import Request
 from penstock.net.responder import Responder
 from penstock.net.site import ErrorRenderer, Handler, Site, Stats
 from penstock.sdk.failures import error_of
-from penstock.sdk.transport import CALL, REPLY_BYTES_MAX, Incoming, Reply, key_lines, refused, whole
+from penstock.sdk.transport import (
+    CALL,
+    REPLY_BYTES_MAX,
+    Incoming,
+    Reply,
+    head_lines,
+    key_lines,
+    refused,
+    whole,
+)
 
 HIGH_WATER_BYTES: Final = 32 * 1024
 HERE: Final = "in-process"
 _PIECE_OVERHEAD_BYTES = 64  # what a tiny piece costs in memory besides its bytes
 _CANCEL_GRACE_S = 2.0  # for handlers to let go of what they hold when the transport is closed
 # HTTP/1.0 in name only: it is how a `Responder` is told to write a body as it is, without framing it in chunks.
-_HEAD = b"%b %b HTTP/1.0\r\nhost: %b\r\n%b%bcontent-length: %d\r\n\r\n"
+_HEAD = b"%b %b HTTP/1.0\r\nhost: %b\r\n%bcontent-length: %d\r\n\r\n"
 _OF_THE_WIRE = frozenset({b"date", b"connection"})
 
 
@@ -115,7 +124,13 @@ class InProcessTransport:
         """Return the request as the server would have parsed it. Raises the refusals of `net`."""
         if " " in target or not target.isascii() or not target.isprintable():
             raise Invalid("A request target may not hold blanks or line ends.", field="target")
-        words = (method.encode(), target.encode(), HERE.encode(), self._headers, headers, len(body))
+        words = (
+            method.encode(),
+            target.encode(),
+            HERE.encode(),
+            head_lines(self._headers, headers),
+            len(body),
+        )
         head = _HEAD % words
         limit = self._desk.site.limits.header_bytes
         if len(head) > limit:

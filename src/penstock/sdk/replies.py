@@ -150,9 +150,32 @@ class CacheClass(msgspec.Struct, frozen=True, kw_only=True):
     saved_nanos: int = 0
 
 
+class SemanticFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """How one team was served answers to questions that mean the same, since the node started; amounts in nano-dollars.
+    `suspended` says why nobody looks just now; `refused` counts near questions by what kept them apart.
+    """
+
+    team: str
+    vectors: int = 0
+    suspended: str = ""
+    lookups: int = 0
+    hits: int = 0
+    kept: int = 0
+    late: int = 0
+    failed: int = 0
+    too_long: int = 0
+    saved_nanos: int = 0
+    spent_nanos: int = 0
+    net_nanos: int = 0
+    saved_ms: int = 0
+    spent_ms: float = 0.0
+    suspensions: int = 0
+    refused: dict[str, int] = {}
+
+
 class CacheFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """How one node's cache of answers served an organisation since the node started; amounts in nano-dollars. `store`
-    is for owners.
+    """How one node's cache of answers served an organisation since the node started; amounts in nano-dollars.
+    `semantic` is by team; `store` is for owners.
     """
 
     org: str
@@ -163,6 +186,7 @@ class CacheFigures(msgspec.Struct, frozen=True, kw_only=True):
     not_kept: int = 0
     saved_nanos: int = 0
     classes: dict[str, CacheClass] = {}
+    semantic: tuple[SemanticFigures, ...] = ()
     store: dict[str, int] | None = None
 
 

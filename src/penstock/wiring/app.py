@@ -36,7 +36,7 @@ from penstock.gateway.wording import Wordings
 from penstock.kernel.clock import Clock, SystemClock
 from penstock.kernel.errors import PenstockError
 from penstock.kernel.ids import new_id
-from penstock.kernel.settings import Settings
+from penstock.kernel.settings import ProviderSettings, Settings
 from penstock.mechanisms.audit import AuditPipe, Listener
 from penstock.mechanisms.config_versions import COLLECTIONS as ROUTING_VERSIONS
 from penstock.mechanisms.feedback import COLLECTIONS as FEEDBACK
@@ -54,9 +54,12 @@ from penstock.wiring.answers import open_answers
 from penstock.wiring.batches import COLLECTIONS as BATCHES
 from penstock.wiring.callers import COLLECTIONS, SEAL_S, Rarely, open_callers, seal_changes, trim_changes
 from penstock.wiring.catalogue import Catalogue
+from penstock.wiring.collections import KINDS as KNOWLEDGE
+from penstock.wiring.collections import open_collections
 from penstock.wiring.contents import COLLECTIONS as CONTENTS
 from penstock.wiring.contents import open_contents
 from penstock.wiring.context import ContextRungs, Vendors, open_context
+from penstock.wiring.embedding import Embedding, declare_embedding, open_embedding
 from penstock.wiring.health import Health
 from penstock.wiring.later import open_later, work_later
 from penstock.wiring.overload import declare_overload, open_guard, open_waiting
@@ -68,6 +71,7 @@ from penstock.wiring.privacy import open_privacy
 from penstock.wiring.rollouts import open_canaries
 from penstock.wiring.routes import declare_routes
 from penstock.wiring.routing import open_catalogue, open_routing
+from penstock.wiring.semantic import open_semantic
 from penstock.wiring.sight import declare_metrics
 from penstock.wiring.sight_features import declare_canaries, declare_features
 from penstock.wiring.sight_feeds import SightFeeds, TraceTrim, open_sight_feeds
@@ -97,6 +101,9 @@ async def start(
         declare_metrics(platform)
         declare_features(platform)
         declare_overload(platform)
+        declare_embedding(platform)
+        open_semantic(platform, opening)
+        await open_collections(platform, opening)
         platform.oversight = await open_oversight(platform, adapters.secrets(settings, env), opening)
         work_later(platform, platform.oversight.webhooks, opening)
         canaries = open_canaries(
@@ -147,8 +154,7 @@ async def _assemble(
     stores = await _open_stores(settings, clock, opening)
     callers = await open_callers(settings, stores, kept, clock, opening)
     providers = await adapters.found_providers(settings, env)
-    resilience = Resilience(settings.resilience, clock)
-    catalogue = await open_catalogue(settings, providers, kept, resilience, clock, opening)
+    resilience, embedding, catalogue = await _open_models(settings, providers, kept, clock, opening)
     routing = await open_routing(settings, stores, catalogue, clock)
     plans = Plans(clock)
     admission = _admission(settings, stores, plans)
@@ -178,6 +184,8 @@ async def _assemble(
         authenticator=callers.authenticator,
         oidc=callers.oidc,
         catalogue=catalogue,
+        embedding=embedding.service,
+        late=embedding.late,
         routing=routing,
         admission=admission,
         resilience=resilience,
@@ -198,6 +206,22 @@ async def _assemble(
         health=_health(stores, sight),
         resources=opening,
     )
+
+
+async def _open_models(
+    settings: Settings,
+    providers: tuple[ProviderSettings, ...],
+    kept: Secrets,
+    clock: Clock,
+    opening: AsyncExitStack,
+) -> tuple[Resilience, Embedding, Catalogue]:
+    """Open the models in this machine and, beside them, those of providers; return with them what keeps calls going."""
+    resilience = Resilience(settings.resilience, clock)
+    embedding = await open_embedding(settings, clock, opening)
+    catalogue = await open_catalogue(
+        settings, providers, kept, resilience, clock, opening, beside=embedding.beside
+    )
+    return resilience, embedding, catalogue
 
 
 def _admission(settings: Settings, stores: Stores, plans: Plans) -> Admission:
@@ -302,6 +326,7 @@ async def _open_stores(settings: Settings, clock: Clock, opening: AsyncExitStack
             *CONTENTS,
             *FEEDBACK,
             *LATER,
+            *KNOWLEDGE,
             IDEMPOTENCY,
         ),
         clock,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, cast
 
@@ -49,9 +49,17 @@ class Catalogue:
     """Providers and the table over them."""
 
     def __init__(
-        self, settings: Settings, prices: PriceBook, clock: Clock, loads: Loads | None = None
+        self,
+        settings: Settings,
+        prices: PriceBook,
+        clock: Clock,
+        loads: Loads | None = None,
+        beside: Callable[[ChatProvider], ChatProvider] | None = None,
     ) -> None:
-        """Start without any provider; `open` brings them. `loads` tell routes how back ends are."""
+        """Start without any provider; `open` brings them. `loads` tell routes how back ends are; `beside` puts what
+        else is in this machine beside a provider of kind `local`.
+        """
+        self._beside = beside
         self._document = RoutingDocument(
             routes=settings.routes, residency=settings.residency, features=settings.features
         )
@@ -73,6 +81,8 @@ class Catalogue:
         """Open `providers` and build the table. Raises Invalid for routes that cannot be."""
         for settings in providers:
             provider = await _opened(settings, kept, self._clock)
+            if self._beside is not None and settings.kind == "local":
+                provider = self._beside(provider)
             self._endpoints[settings.name] = Endpoint(
                 provider=provider, models=(), timers=_timers(settings), region=settings.region
             )
@@ -124,7 +134,15 @@ class Catalogue:
             features=document.features,
             means=None if sound else self._means,
             load=self.loads,
+            missing=self._missing(),
         )
+
+    def _missing(self) -> dict[str, str]:
+        """Return models that could be here, and what would bring them."""
+        found: dict[str, str] = {}
+        for endpoint in self._endpoints.values():
+            found.update(getattr(endpoint.provider, "missing", {}))
+        return found
 
     def adopt(self, document: RoutingDocument, table: RouteTable) -> None:
         """Route by `document` from now on. `table` is what it came to when it was built: the next tick builds it anew,

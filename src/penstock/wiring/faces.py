@@ -40,7 +40,7 @@ def declare_faces(platform: Platform) -> None:
     messages = anthropic_face(platform.clock)
     count_messages = counting.speaking(counting_anthropic(messages))
     routes.add("POST", "/v1/messages/count_tokens", Policy.CALLER, count_messages)
-    embedding = _calls(platform, Embeddings())
+    embedding = calls(platform, Embeddings())
     embedded = _served(platform, embedding)
     embed = embedded.speaking(EMBEDDINGS_GEMINI)
     verbs = {
@@ -53,8 +53,8 @@ def declare_faces(platform: Platform) -> None:
         routes.mount(f"{root}/models/", Policy.CALLER, generate, method="POST")
         routes.add("GET", f"{root}/models", Policy.CALLER, models.list)
         routes.mount(f"{root}/models/", Policy.CALLER, models.one, method="GET")
-    moderating = _calls(platform, Moderations())
-    reranking = _served(platform, _calls(platform, Reranking())).speaking(RERANKING)
+    moderating = calls(platform, Moderations())
+    reranking = _served(platform, calls(platform, Reranking())).speaking(RERANKING)
     routes.add("POST", EMBEDDING_PATH, Policy.CALLER, embedded.speaking(EMBEDDINGS))
     routes.add("POST", MODERATION_PATH, Policy.CALLER, _served(platform, moderating).speaking(MODERATIONS))
     for path in RERANK_PATHS:
@@ -97,8 +97,9 @@ def _screens(platform: Platform) -> tuple[GuardCare | PrivacyCare, ...]:
     return tuple([each for each in platform.inspections if isinstance(each, GuardCare | PrivacyCare)])
 
 
-def _calls(platform: Platform, kind: Kind) -> Line:
-    calls = Calls(
+def calls(platform: Platform, kind: Kind) -> Line:
+    """Return the line that serves calls of one kind."""
+    served = Calls(
         kind,
         routes=platform.catalogue.current,
         tenancy=platform.tenancy,
@@ -109,7 +110,7 @@ def _calls(platform: Platform, kind: Kind) -> Line:
         screens=_screens(platform),
     )
     return platform.waiting.places.before(
-        calls if platform.contents is None else platform.contents.over(calls)
+        served if platform.contents is None else platform.contents.over(served)
     )
 
 

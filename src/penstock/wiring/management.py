@@ -65,6 +65,7 @@ def management(platform: Platform, status: Callable[[], Status]) -> LateApp:
                 oversight=platform.oversight,
                 contents=platform.contents,
                 answers=platform.answers.cache if platform.answers is not None else None,
+                semantic=platform.semantic,
                 prompt_savings=platform.prompt_savings,
                 sight=importlib.import_module("penstock.wiring.pressures").sight(platform),
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from penstock.ports.cache import Cache
+from penstock.ports.index import Index
 from penstock.ports.ledger import Ledger, SettlesInBackground
 from penstock.ports.records import Records
 from penstock.ports.signals import Signals
@@ -55,6 +56,10 @@ class KeptState(State, Kept, Protocol):
 
 class KeptCache(Cache, Kept, Protocol):
     """A cache as wiring holds it."""
+
+
+class KeptIndex(Index, Kept, Protocol):
+    """An index as wiring holds it."""
 
 
 class KeptSignals(Signals, Kept, Protocol):

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 
 from penstock.edge.auth import Authenticator
 from penstock.edge.routes import Routes
+from penstock.embedding.late_interaction import LateInteraction
+from penstock.embedding.library import Library
+from penstock.embedding.service import EmbeddingService
 from penstock.gateway.admission import Admission
 from penstock.gateway.cached_answers import CachedAnswers
 from penstock.gateway.contents import ContentCare
@@ -23,6 +26,7 @@ from penstock.gateway.pipeline import Choices, Inspection
 from penstock.gateway.places import Places
 from penstock.gateway.quota_rooms import QuotaRooms
 from penstock.gateway.rollouts import Canaries
+from penstock.gateway.semantic import SemanticCache
 from penstock.kernel.clock import Clock
 from penstock.kernel.settings import Settings
 from penstock.mechanisms.audit import AuditPipe
@@ -89,6 +93,10 @@ class Platform:
     oidc: OidcClient | None
     """None when people sign in by password only."""
     catalogue: Catalogue
+    embedding: EmbeddingService
+    """The embedding models in this machine; none where there are none."""
+    late: LateInteraction | None
+    """What compares their token vectors; None where there are none."""
     routing: RoutingPart
     admission: Admission
     resilience: Resilience
@@ -121,6 +129,10 @@ class Platform:
     oversight: OversightPart | None = None
     """None until it is opened, last of all; so are the canaries' judge and its evidence."""
     canaries: Canaries | None = None
+    library: Library | None = None
+    """Collections and who works on them; None until they are opened, and where their extras are not installed."""
+    semantic: SemanticCache | None = None
+    """None until it is opened, and where nobody is opted in."""
     prompt_savings: PromptSavings = field(default_factory=PromptSavings)
 
     @property

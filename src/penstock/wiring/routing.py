@@ -6,6 +6,7 @@ Promise: a stored version that cannot be used, or a store that does not answer, 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from penstock.gateway.load import Loads
@@ -17,6 +18,7 @@ from penstock.kernel.settings import ProviderSettings, RoutingDocument, Settings
 from penstock.mechanisms.config_versions import ConfigVersions
 from penstock.mechanisms.quotas import Quotas
 from penstock.mechanisms.resilience import Resilience
+from penstock.ports.providers import ChatProvider
 from penstock.ports.secrets import Secrets
 from penstock.wiring.catalogue import Catalogue, price_book
 from penstock.wiring.platform import Stores
@@ -31,11 +33,15 @@ async def open_catalogue(
     resilience: Resilience,
     clock: Clock,
     opening: AsyncExitStack,
+    *,
+    beside: Callable[[ChatProvider], ChatProvider] | None = None,
 ) -> Catalogue:
-    """Open the providers and the table over them; routes see how back ends are through `catalogue.loads`."""
+    """Open the providers and the table over them; routes see how back ends are through `catalogue.loads`. `beside` is
+    `Catalogue`'s.
+    """
     quotas = Quotas(clock, settings.overload.near_quota_percent)
     loads = Loads(lambda label: resilience.breaker(label).ready, quotas)
-    catalogue = Catalogue(settings, price_book(settings, providers), clock, loads)
+    catalogue = Catalogue(settings, price_book(settings, providers), clock, loads, beside)
     opening.push_async_callback(catalogue.close)
     await catalogue.open(providers, kept)
     return catalogue

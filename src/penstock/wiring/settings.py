@@ -122,6 +122,7 @@ def _check_unique(values: Mapping[str, object], mistakes: list[str]) -> None:
         ("residency", "org"),
         ("alerts", "rule"),
         ("webhooks", "name"),
+        ("embedding_models", "name"),
     ):
         names = [str(getattr(item, key)) for item in cast("tuple[object, ...]", values.get(table, ()))]
         repeated = sorted({name for name in names if names.count(name) > 1})

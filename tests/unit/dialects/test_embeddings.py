@@ -18,8 +18,10 @@ from penstock.dialects.embeddings import (
     floats_of,
     parse_reply,
     parse_request,
+    render_around,
     render_reply,
     render_request,
+    render_vectors,
     told_tokens,
 )
 from penstock.kernel.embed import EmbedReply, EmbedRequest
@@ -175,3 +177,42 @@ def test_what_holds_no_vectors_is_malformed(data):
 def test_usage_is_read_where_a_server_of_this_kind_tells_it(usage, tokens):
     extras = {} if usage is None else {"usage": raws(usage)}
     assert told_tokens(extras) == tokens
+
+
+def rendered(dtype: str, vectors: tuple[bytes, ...], scales=(), encoding="float", **more):
+    return json.loads(
+        render_reply(EmbedReply(model="m", vectors=vectors, dtype=dtype, scales=scales, **more), encoding)
+    )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "vector", "told"),
+    [
+        ("float16", struct.pack("<2e", 0.5, -1.5), [0.5, -1.5]),
+        ("int8", struct.pack("3b", 127, -127, 0), [127, -127, 0]),
+        ("binary", struct.pack("2b", -128, 127), [-128, 127]),
+        ("ubinary", bytes([0, 255]), [0, 255]),
+    ],
+)
+def test_vectors_of_every_type_are_told_as_their_numbers_or_their_bytes(dtype, vector, told):
+    (datum,) = rendered(dtype, (vector,))["data"]
+    assert datum == {"object": "embedding", "index": 0, "embedding": told}
+    (datum,) = rendered(dtype, (vector,), encoding="base64")["data"]
+    assert base64.b64decode(datum["embedding"]) == vector
+
+
+def test_scales_stand_beside_their_vectors_and_what_was_cut_is_told():
+    told = rendered("int8", (b"\x01", b"\x02"), (0.5, 0.25), truncated=(1,))
+    assert [each["scale"] for each in told["data"]] == [0.5, 0.25]
+    assert told["truncated"] == [1]
+    assert "truncated" not in rendered("float", (struct.pack("<f", 1.0),))
+
+
+@given(st.lists(st.lists(FLOATS, min_size=3, max_size=3), max_size=9), st.integers(1, 4), st.booleans())
+def test_a_reply_rendered_in_pieces_is_the_reply(vectors, size, whole):
+    reply = EmbedReply(
+        model="m", vectors=tuple(struct.pack("<3f", *each) for each in vectors), input_tokens=3
+    )
+    encoding = "base64" if whole else "float"
+    pieces = [render_vectors(reply, encoding, at, at + size) for at in range(0, len(vectors), size)]
+    assert render_around(reply, pieces) == render_reply(reply, encoding)

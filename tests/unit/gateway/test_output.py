@@ -160,14 +160,17 @@ def test_thoughts_that_must_come_back_cannot_be_withheld(dialect: str, tools: An
     face = OPENAI
     members = {"reasoning_effort": "high"} | ({} if tools is None else {"tools": tools})
     wording = it.pipeline._wordings.of(face, face.open(chat(**members), CHATS), "req_1")
-    looking = OutputCare([OutputSettings(reasoning="strip")]).inspect(
-        it.context(), wording, (target,), Story(it.context(), it.clock)
-    )
+
+    def look() -> None:
+        OutputCare([OutputSettings(reasoning="strip")]).inspect(
+            it.context(), wording, (target,), Story(it.context(), it.clock)
+        )
+
     if not refused:
-        run(looking)
+        look()
         return
     with pytest.raises(Invalid) as refusal:
-        run(looking)
+        look()
     assert refusal.value.reason == "reasoning_withheld"
 
 

@@ -27,6 +27,7 @@ CALLED = {
     "ForgetBody": "Forgetting",
     "Errors": "ErrorCounts",
     "CacheView": "CacheFigures",
+    "SemanticView": "SemanticFigures",
     "CanariesView": "Canaries",
     "CanaryView": "Canary",
     "InviteBody": "InviteRequest",

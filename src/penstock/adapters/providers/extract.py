@@ -54,25 +54,30 @@ def _sentences(text: str) -> Iterator[str]:
 
 def best_sentences(sentences: Iterable[str], question: str, count: int) -> list[str]:
     """Return at most `count` sentences that share words with `question`: the best ones, in their own order."""
+    scored = word_scores(sentences, question)
+    best = sorted(scored, key=lambda each: (-each[2], each[0]))[:count]
+    return list(dict.fromkeys(sentence for _, sentence, _ in sorted(best)))
+
+
+def word_scores(sentences: Iterable[str], question: str) -> list[tuple[int, str, float]]:
+    """Return position, words and score of each sentence that shares words with `question`."""
     wanted = set(words_of(question))
     if not wanted:
         return []
-    bags: list[tuple[str, Counter[str], int]] = []
+    bags: list[tuple[int, str, Counter[str], int]] = []
     carriers: Counter[str] = Counter()
     length = seen = 0
-    for sentence in islice(sentences, MAX_SENTENCES):
+    for position, sentence in enumerate(islice(sentences, MAX_SENTENCES)):
         words = words_of(sentence)
         seen += 1
         length += len(words)
         bag = Counter(word for word in words if word in wanted)
         if bag:
             carriers.update(bag.keys())
-            bags.append((sentence, bag, len(words)))
+            bags.append((position, sentence, bag, len(words)))
     mean = max(length, 1) / max(seen, 1)
     rarity = {word: math.log(1 + (seen - few + 0.5) / (few + 0.5)) for word, few in carriers.items()}
-    scored = [(-_score(bag, size / mean, rarity), position) for position, (_, bag, size) in enumerate(bags)]
-    chosen = sorted(position for _, position in sorted(scored)[:count])
-    return list(dict.fromkeys(bags[position][0] for position in chosen))
+    return [(position, sentence, _score(bag, size / mean, rarity)) for position, sentence, bag, size in bags]
 
 
 def _score(bag: Counter[str], relative_length: float, rarity: dict[str, float]) -> float:

@@ -7,7 +7,9 @@ the conversation; `max_tokens`, `stop` and `stream` are obeyed; what it cannot d
 tool call) is refused as "invalid" with the field named. The price is 0, declared free.
 
 Tokens are counted without a tokenizer: one per run of non-blank characters, in the messages' texts and in the answer.
-The question is the last sentence of the last user message; all text before it is what may be quoted.
+The question is the last sentence of the last user message; all text before it is what may be quoted. Where the
+embedding model in this machine is installed, sentences are ranked by what they mean as well as by their words; else, or
+when it does not answer in time, by words alone. The first line says which.
 """
 
 from __future__ import annotations
@@ -21,11 +23,12 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from penstock.adapters.providers.extract import best_sentences, sentences_of
+from penstock.adapters.providers.meant import Meaning, best_meant
 from penstock.adapters.providers.wholes import BytesReply, refused
 from penstock.dialects.openai import StreamRenderer, parse_request, render_reply
 from penstock.kernel.chat import ChatEvent, ChatReply, ChatRequest, Message, Text
 from penstock.kernel.clock import Clock, SystemClock
-from penstock.kernel.errors import Invalid
+from penstock.kernel.errors import Invalid, PenstockError
 from penstock.kernel.ids import new_id
 from penstock.kernel.money import Usage
 from penstock.ports.providers import ChatCall, ProviderFailure
@@ -36,11 +39,18 @@ INLINE_BYTES: Final = 16 * 1024
 """Longer conversations are searched in a thread, so that the event loop is never held for more than a few ms."""
 QUOTES: Final = 3
 """Sentences quoted at most."""
-PREFACE: Final = "Quoted from this conversation (local/extractive is not a language model):"
+PREFACE: Final = (
+    "Quoted from this conversation, found by its words (local/extractive is not a language model):"
+)
+PREFACE_MEANT: Final = (
+    "Quoted from this conversation, found by words and meaning (local/extractive is not a language model):"
+)
 NOTHING: Final = (
     "Nothing in this conversation answers that (local/extractive is not a language model: it can only quote the text "
     "it is given). Put the text to search into an earlier message, or choose another model."
 )
+MEANING_S: Final = 2.0
+"""Seconds it waits for vectors: the model may have to start."""
 _PIECE: Final = re.compile(r"\s*\S+")
 
 
@@ -55,6 +65,8 @@ class LocalExtractive:
         self.vendor = "local"
         self.limit_name = "max_completion_tokens"
         self._clock = clock or SystemClock()
+        self.meaning: Meaning | None = None
+        """What ranks sentences by what they mean; None where nothing can."""
 
     async def models(self) -> Sequence[str]:
         """Return the one model."""
@@ -77,9 +89,10 @@ class LocalExtractive:
         try:
             async with asyncio.timeout(call.timers.total_s):
                 if len(call.body) > INLINE_BYTES:
-                    request, pieces, finish = await asyncio.to_thread(_work, call.body)
+                    request, sentences, question = await asyncio.to_thread(_read, call.body)
                 else:
-                    request, pieces, finish = _work(call.body)
+                    request, sentences, question = _read(call.body)
+                pieces, finish = _bounded(await self._answer(sentences, question), request)
         except Invalid as error:
             raise refused(error) from None
         except TimeoutError:
@@ -111,12 +124,30 @@ class LocalExtractive:
     async def close(self) -> None:
         """Nothing is held."""
 
+    async def _answer(self, sentences: list[str], question: str) -> str:
+        """Return the answer's text."""
+        preface = PREFACE
+        quotes: list[str] | None = None
+        if self.meaning is not None and sentences and question:
+            try:
+                async with asyncio.timeout(MEANING_S):
+                    quotes = await best_meant(self.meaning, sentences, question, QUOTES)
+                preface = PREFACE_MEANT
+            except (PenstockError, TimeoutError):
+                quotes = None
+        if quotes is None:
+            if sum(map(len, sentences)) > INLINE_BYTES:
+                quotes = await asyncio.to_thread(best_sentences, sentences, question, QUOTES)
+            else:
+                quotes = best_sentences(sentences, question, QUOTES)
+        return "\n".join([preface, *[f"\u201c{quote}\u201d" for quote in quotes]]) if quotes else NOTHING
 
-def _work(body: bytes) -> tuple[ChatRequest, list[str], str]:
-    """Return the request, the answer's pieces and the finish reason. Raises `Invalid`."""
+
+def _read(body: bytes) -> tuple[ChatRequest, list[str], str]:
+    """Return the request, the sentences that may be quoted, and the question. Raises `Invalid`."""
     request = parse_request(body)
     _refuse_what_it_cannot(request)
-    return request, *_bounded(_answer(request), request)
+    return request, *_searched(request)
 
 
 def _refuse_what_it_cannot(request: ChatRequest) -> None:
@@ -148,17 +179,14 @@ def _kind(member: Raw | msgspec.UnsetType) -> str:
     return str(cast("dict[str, object]", value).get("type", "?")) if isinstance(value, dict) else str(value)
 
 
-def _answer(request: ChatRequest) -> str:
-    """Return the answer's text."""
+def _searched(request: ChatRequest) -> tuple[list[str], str]:
+    """Return the sentences that may be quoted, and the question."""
     texts = [(message.role, _text(message)) for message in request.messages]
     last = max((at for at, (role, _) in enumerate(texts) if role == "user"), default=len(texts) - 1)
     asked = list(sentences_of(texts[last][1]))
     question = asked[-1] if asked else ""
     sentences = [sentence for _, text in texts[:last] for sentence in sentences_of(text)] + asked[:-1]
-    quotes = best_sentences(sentences, question, QUOTES)
-    if not quotes:
-        return NOTHING
-    return "\n".join([PREFACE, *[f"“{quote}”" for quote in quotes]])
+    return sentences, question
 
 
 def _text(message: Message) -> str:

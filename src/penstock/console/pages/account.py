@@ -9,7 +9,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from penstock.console import security
+from penstock.console import held_key, security
 from penstock.console.navigation import SIGNED_IN
 from penstock.console.visits import THEMES, Page, Visit
 from penstock.kernel.errors import Invalid, NotFound, Unauthenticated
@@ -57,6 +57,7 @@ async def leave(visit: Visit) -> Response:
         pass
     response = visit.go("/sign-in", notice="You are signed out.")
     security.drop_cookie(response, "session", secure=visit.console.secure)
+    held_key.let_go(response, visit)
     return response
 
 

@@ -16,6 +16,7 @@ from penstock.gateway.management.bodies import Body, Model
 from penstock.gateway.management.parts import Api, Management
 from penstock.gateway.management.policy import By, Routes
 from penstock.gateway.management.reach import Org, must_reach
+from penstock.gateway.semantic import standing_of
 from penstock.kernel.errors import Invalid, NotFound
 from penstock.mechanisms.answer_cache import EVERYTHING, AnswerCache
 from penstock.mechanisms.changes import Told
@@ -33,10 +34,34 @@ class CacheClass(BaseModel):
     saved_nanos: int
 
 
+class SemanticView(BaseModel):
+    """How one team was served answers to questions that mean the same. `net_nanos` is what that saved, less what
+    looking cost; `suspended` says why nobody looks just now, "" while somebody does; `refused` counts near questions
+    that were not served, by what kept them apart.
+    """
+
+    team: str
+    vectors: int
+    suspended: str
+    lookups: int
+    hits: int
+    kept: int
+    late: int
+    failed: int
+    too_long: int
+    saved_nanos: int
+    spent_nanos: int
+    net_nanos: int
+    saved_ms: int
+    spent_ms: float
+    suspensions: int
+    refused: dict[str, int] = {}
+
+
 class CacheView(BaseModel):
     """How the node that was asked served an organisation since it started. `saved_nanos` is what the answers it served
-    had cost when they were fresh; `classes` are the parts of each class; `store` (owners only) counts entries, bytes,
-    evictions and refused of all.
+    had cost when they were fresh; `classes` are the parts of each class; `semantic` is by team, of those opted in that
+    asked anything; `store` (owners only) counts entries, bytes, evictions and refused of all.
     """
 
     org: str
@@ -47,6 +72,7 @@ class CacheView(BaseModel):
     not_kept: int
     saved_nanos: int
     classes: dict[str, CacheClass] = {}
+    semantic: list[SemanticView] = []
     store: dict[str, int] | None = None
 
 
@@ -83,7 +109,9 @@ async def figures(by: By, api: Api, org: Org = "") -> CacheView:
     """Tell how the cache serves an organisation."""
     own, cache = must_reach(by.principal, org), _cache(api)
     store = await cache.stats() if by.principal.role == "owner" else None
-    return CacheView(org=own, store=store, **msgspec.to_builtins(cache.figures(own)))
+    standings = api.semantic.standings(own) if api.semantic is not None else []
+    semantic = [SemanticView.model_validate(standing_of(each)) for each in standings]
+    return CacheView(org=own, store=store, semantic=semantic, **msgspec.to_builtins(cache.figures(own)))
 
 
 @ROUTES.add("POST", "/cache/purge", needs=Action.PURGE_CACHE, refuses=[404])

@@ -19,6 +19,7 @@ from penstock.gateway.management.oversight_part import OversightPart
 from penstock.gateway.management.routing_part import RoutingPart
 from penstock.gateway.management.sight import Sight
 from penstock.gateway.rollouts import Canaries
+from penstock.gateway.semantic import SemanticCache
 from penstock.kernel.clock import Clock
 from penstock.kernel.settings import Settings
 from penstock.mechanisms.answer_cache import AnswerCache
@@ -77,6 +78,7 @@ class Management:
     routing: RoutingPart | None = None
     canaries: Canaries | None = None
     answers: AnswerCache | None = None
+    semantic: SemanticCache | None = None
     prompt_savings: PromptSavings = field(default_factory=PromptSavings)
     oversight: OversightPart | None = None
     contents: ContentCare | None = None

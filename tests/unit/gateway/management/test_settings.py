@@ -15,6 +15,7 @@ from penstock.kernel.settings import (
     AlertSettings,
     AuthSettings,
     ContextSettings,
+    EmbeddingModelSettings,
     FeatureSettings,
     GuardSettings,
     IssuerSettings,
@@ -59,6 +60,9 @@ FULL = Settings(
     output=(OutputSettings(stop=("END",)),),
     alerts=(AlertSettings(rule="day-above-mean"),),
     webhooks=(WebhookSettings(name="ops", url="https://h.test", secret="hook"),),
+    embedding_models=(
+        EmbeddingModelSettings(name="e5", version="1", dimensions=4, languages=("de",), shorter=(2,)),
+    ),
     auth=AuthSettings(issuers=(IssuerSettings(issuer="https://i.test", audience="a"),)),
 )
 """Settings with one table in each list, so that every kind of table is met."""

@@ -1,0 +1,1 @@
+"""Models in this machine that turn tokens into vectors."""

@@ -1,0 +1,1 @@
+"""Arithmetic over matrices of token vectors."""

@@ -1,0 +1,1 @@
+"""Planning help: what a deployment would need, as arithmetic that can be checked."""

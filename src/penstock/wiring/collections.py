@@ -1,0 +1,227 @@
+"""Collections, joined: their index, who reads and embeds documents, who works on them, and who hears of changes.
+
+Promises: without the extras it needs everything else works, and whoever asks for a collection is told which; what works
+in the background ends before the stores it works with; kept answers are forgotten when a document they were made from
+changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+from penstock.edge.routes import Policy, Serve
+from penstock.embedding.announcing import Announcer
+from penstock.embedding.backlog import Backlog
+from penstock.embedding.building import Builder
+from penstock.embedding.collections import COLLECTIONS, DOCUMENTS, CollectionBook
+from penstock.embedding.collections_http import PATH, Collections
+from penstock.embedding.document_locks import DocumentLocks
+from penstock.embedding.events import Events
+from penstock.embedding.ingest import Ingest
+from penstock.embedding.intake import Intake
+from penstock.embedding.jobs import ENDS, JOBS, LISTS, JobBook
+from penstock.embedding.library import Library
+from penstock.embedding.migration import MIGRATIONS, MigrationBook
+from penstock.embedding.migrations import Migrations
+from penstock.embedding.removal import Removal
+from penstock.embedding.rerank import Reranking
+from penstock.embedding.search import Searcher
+from penstock.embedding.search_http import SearchDesk
+from penstock.embedding.sources import SOURCES, Sources
+from penstock.embedding.upkeep import Upkeep
+from penstock.gateway.embeddings import Embeddings
+from penstock.gateway.reranking import Reranking as RerankCalls
+from penstock.kernel.context import Principal
+from penstock.kernel.errors import Invalid
+from penstock.kernel.ids import new_id
+from penstock.mechanisms.telemetry import Metrics
+from penstock.net.request import Request
+from penstock.net.responder import Responder
+from penstock.ports.parsers import Parser
+from penstock.wiring import adapters
+from penstock.wiring.changed_documents import ChangedDocuments
+from penstock.wiring.faces import calls
+from penstock.wiring.gateway_embedder import GatewayEmbedder
+from penstock.wiring.parts import KeptIndex
+from penstock.wiring.platform import Platform
+
+KINDS: Final = (COLLECTIONS, DOCUMENTS, SOURCES, JOBS, ENDS, LISTS, MIGRATIONS)
+METHODS: Final = ("GET", "POST", "DELETE")
+INGEST: Final = {
+    "documents_ended": "Documents whose ingest ended here, well or not.",
+    "documents_failed": "Documents whose ingest failed here.",
+    "waits": "Times documents were put back for a limit, or for something that may pass.",
+    "stumbles": "Times the work on documents broke off unexpectedly.",
+}
+
+
+BACKLOG: Final = {
+    "unread": "Messages on the stream that said nothing known.",
+    "failures": "Times the stream of documents could not be read.",
+}
+CHANGED: Final = {
+    "heard": "Changes of documents that kept answers were forgotten for.",
+    "forgotten": "Kept answers forgotten here because a document changed.",
+    "failures": "Times that could not be done; the changes are told again.",
+}
+
+
+async def open_collections(platform: Platform, opening: AsyncExitStack) -> None:
+    """Serve collections and work on them; `opening` ends both. Raises Unavailable."""
+    try:
+        index, parser = await _engines(platform, opening)
+    except Invalid as missing:
+        if missing.field != adapters.NOT_INSTALLED:
+            raise
+        refusing = _refusing(missing)
+        _declare(platform, refusing, refusing, refusing)
+        return
+    settings = platform.settings.collections
+    platform.library = library = _library(platform, index, opening)
+    announcer, removal = Announcer(library), Removal(library)
+    reranking = Reranking(library.embedder, platform.late)
+    searcher = Searcher(index, library.embedder, reranking, platform.clock)
+    book = MigrationBook(library.book.rows)
+    migrations = Migrations(library, book, announcer, searcher, kept_days=settings.old_space_days)
+    searcher.stale = migrations.seen_stale
+    builder = Builder(index, parser, library.embedder, library.sources, platform.late)
+    ingest = Ingest(library, builder, documents_at_once=settings.batch_documents)
+    ingest.follow = migrations.follow
+    upkeep = Upkeep(
+        library,
+        announcer,
+        removal,
+        migrations,
+        kept_days=settings.kept_days,
+        is_eager=settings.reembed == "eager",
+    )
+    served = Collections(
+        library,
+        settings,
+        announcer=announcer,
+        intake=Intake(library, announcer, settings),
+        removal=removal,
+        migrations=migrations,
+        searches=SearchDesk(searcher),
+        wake=upkeep.wake,
+    )
+    _declare(platform, served.create, served.list, served.below)
+    _show(platform.metrics, library, announcer, ingest, upkeep)
+    tending = (upkeep.watch(), upkeep.compacting(settings.compact_s))
+    works = [library.backlog.fill(), *tending, *[ingest.worker() for _ in range(settings.workers)]]
+    if platform.answers is not None:
+        changed = ChangedDocuments(platform.stores.stream, platform.answers.cache, library.runner)
+        _count(platform.metrics, "changed_documents", changed, CHANGED)
+        works.append(changed.watch())
+    _work(works, opening)
+
+
+async def _engines(platform: Platform, opening: AsyncExitStack) -> tuple[KeptIndex, Parser]:
+    """Open what needs an extra. Raises Invalid naming the one that is missing."""
+    settings = platform.settings
+    parser = adapters.parser()
+    opening.push_async_callback(parser.close)
+    index = await adapters.index(settings.collections, Path(settings.store.data))
+    opening.push_async_callback(index.close)
+    platform.health.watch("index", index.healthy)
+    return index, parser
+
+
+def _library(platform: Platform, index: KeptIndex, opening: AsyncExitStack) -> Library:
+    settings, clock, rows = platform.settings, platform.clock, platform.stores.records
+    folder = Path(settings.store.data) / "documents"
+    blobs = adapters.adapter("blobs.embedded", "FileBlobs")(folder, clock)
+    opening.push_async_callback(blobs.close)
+    runner = new_id("runner_")
+    embedder = GatewayEmbedder(
+        calls(platform, Embeddings()),
+        calls(platform, RerankCalls()),
+        platform.embedding,
+        {each.name: each for each in settings.embedding_models},
+        clock,
+        deadline_s=settings.admission.deadline_s,
+    )
+    return Library(
+        book=CollectionBook(rows),
+        jobs=JobBook(rows),
+        sources=Sources(rows, blobs, clock),
+        events=Events(platform.stores.stream),
+        locks=DocumentLocks(),
+        backlog=Backlog(platform.stores.stream, clock, runner),
+        index=index,
+        embedder=embedder,
+        principals=platform.tenancy,
+        clock=clock,
+        runner=runner,
+    )
+
+
+def _work(works: Sequence[Coroutine[object, object, None]], opening: AsyncExitStack) -> None:
+    """Begin to work; `opening` ends it. What was under way is done again at the next start."""
+    tasks = [asyncio.create_task(work, name="collections") for work in works]
+
+    async def close() -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    opening.push_async_callback(close)
+
+
+def _declare(platform: Platform, create: Serve, listing: Serve, below: Serve) -> None:
+    routes = platform.routes
+    routes.add("POST", PATH, Policy.CALLER, create)
+    routes.add("GET", PATH, Policy.CALLER, listing)
+    for method in METHODS:
+        routes.mount(f"{PATH}/", Policy.CALLER, below, method=method)
+
+
+def _refusing(missing: Invalid) -> Serve:
+    """Return what tells every caller which extra collections need."""
+
+    async def serve(_request: Request, _responder: Responder, _principal: Principal) -> None:
+        raise Invalid(
+            f"Collections are not installed here: {missing.message}",
+            code="not_installed",
+            field=missing.field,
+            value=missing.value,
+            remedy=missing.remedy,
+        )
+
+    return serve
+
+
+def _show(metrics: Metrics, library: Library, announcer: Announcer, ingest: Ingest, upkeep: Upkeep) -> None:
+    """Show how the work on collections gets on."""
+    _count(metrics, "ingest", ingest, INGEST)
+    gauges: Mapping[str, tuple[str, Callable[[], float]]] = {
+        "jobs_queued": ("Jobs of which no document has ended yet.", lambda: announcer.queued),
+        "jobs_running": ("Jobs with documents that ended and documents left.", lambda: announcer.running),
+        "stream_lag": ("Documents on the stream that have not ended.", lambda: announcer.lag),
+        "backlog": ("Documents taken from the stream that wait here.", lambda: library.backlog.waiting),
+        "batches": ("Batches of documents worked on here, now.", lambda: ingest.at_work),
+    }
+    for name, (text, read) in gauges.items():
+        metrics.gauge(f"penstock_ingest_{name}", text, read)
+    metrics.counter(
+        "penstock_collections_compactions", "Times the index was compacted.", lambda: upkeep.compactions
+    )
+    metrics.counter(
+        "penstock_collections_failures",
+        "Times collections could not be tended.",
+        lambda: upkeep.failures,
+    )
+    _count(metrics, "ingest", library.backlog, BACKLOG)
+
+
+def _count(metrics: Metrics, noun: str, source: object, texts: Mapping[str, str]) -> None:
+    for field, text in texts.items():
+        metrics.counter(f"penstock_{noun}_{field}", text, _reader(source, field))
+
+
+def _reader(source: object, field: str) -> Callable[[], float]:
+    return lambda: getattr(source, field)

@@ -1,0 +1,1 @@
+"""Tests of the values everything else is made of."""
