@@ -144,7 +144,15 @@ def test_and_streamed(home):
 
 def test_the_models_are_listed(home):
     with home.sdk() as client:
-        assert [model.id for model in client.models.list()] == [MODEL]
+        assert sorted(model.id for model in client.models.list()) == ["local/all-MiniLM-L6-v2", MODEL]
+
+
+def test_vectors_come_from_this_machine(home):
+    with home.sdk() as client:
+        made = client.embeddings.create(
+            model="local/all-MiniLM-L6-v2", input=["the gate opens", "a sluice lifts"]
+        )
+    assert [len(each.embedding) for each in made.data] == [384, 384] and made.usage.prompt_tokens == 12
 
 
 def test_the_printed_curl_works_as_it_stands(home):
@@ -223,7 +231,7 @@ def test_prices_and_status_are_told(home):
     assert home.json("prices", "show", "openai/gpt-4o-mini")["output"] > 0
     status = home.json("status")
     assert all(status["dependencies"].values())
-    assert status["providers"] == {"local": 1}
+    assert status["providers"] == {"local": 2}
     assert status["audit_dropped"] == 0
 
 
