@@ -20,7 +20,8 @@ from typing import Final
 
 import asyncpg
 
-from penstock.kernel.errors import Invalid, PenstockError, TimedOut, Unavailable
+from penstock.adapters import postgres_faults
+from penstock.kernel.errors import Invalid, PenstockError
 
 SCHEMA_VERSION: Final = 1
 MIGRATION_LOCK: Final = 0x696E6465785F5F21  # "index__!"
@@ -228,54 +229,14 @@ BODY: Final = """
 RETRYABLE: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.UniqueViolationError)
 """PostgreSQL rolled the transaction back so that another could go on; ours may simply run again."""
 
-FOREIGN: Final = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-    RuntimeError,
-)
-"""Whatever the driver raises when the store, and not we, is at fault. InternalClientError: a server that dies may say
-so between two calls, and the driver then waits for more of it; RuntimeError is uvloop's, for a socket that was closed
-a moment before it is written to."""
-
-_SLOW: Final = "PostgreSQL did not answer in time."
-ERRORS: Final[tuple[tuple[type[BaseException], type[PenstockError], str, str], ...]] = (
-    (asyncpg.QueryCanceledError, TimedOut, _SLOW, ""),
-    (asyncpg.LockNotAvailableError, TimedOut, _SLOW, ""),
-    (TimeoutError, TimedOut, _SLOW, ""),
+FOREIGN: Final = postgres_faults.FOREIGN
+OWN: Final = (
     (asyncpg.DataError, Invalid, "PostgreSQL refused a value.", ""),
     (asyncpg.ProgramLimitExceededError, Invalid, "This is more than PostgreSQL can hold in one row.", ""),
-    (asyncpg.InvalidPasswordError, Unavailable, "PostgreSQL refused our password.", "Check its DSN."),
-    (
-        asyncpg.InvalidCatalogNameError,
-        Unavailable,
-        "There is no such database.",
-        "Create it, or check its DSN.",
-    ),
-    (
-        asyncpg.TooManyConnectionsError,
-        Unavailable,
-        "PostgreSQL has no connection left.",
-        "Raise max_connections.",
-    ),
-    (asyncpg.DiskFullError, Unavailable, "The disk of PostgreSQL is full.", "Free space on it."),
-    (
-        asyncpg.ReadOnlySQLTransactionError,
-        Unavailable,
-        "This PostgreSQL is a replica.",
-        "Give the primary's DSN.",
-    ),
-    (asyncpg.PostgresError, Unavailable, "PostgreSQL failed.", ""),
-    (Exception, Unavailable, "PostgreSQL cannot be reached.", "Check that it runs, and its DSN."),
 )
-"""The table from the driver's errors to ours: the first kind that fits."""
+"""What only this port makes of the driver's errors."""
 
 
 def translated(error: BaseException) -> PenstockError:
     """Return our error for the driver's."""
-    for kind, ours, message, remedy in ERRORS:
-        if isinstance(error, kind):
-            return ours(f"{message} ({error})" if str(error) else message, remedy=remedy)
-    return Unavailable(repr(error))
+    return postgres_faults.translated(error, OWN)

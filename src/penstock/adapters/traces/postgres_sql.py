@@ -9,9 +9,12 @@ collation, and holds the NUL that `text` refuses. Every name starts with ``trace
 
 from __future__ import annotations
 
+from typing import Final
+
 import asyncpg
 
-from penstock.kernel.errors import Invalid, PenstockError, TimedOut, Unavailable
+from penstock.adapters import postgres_faults
+from penstock.kernel.errors import Invalid, PenstockError
 
 SCHEMA_VERSION = 1
 MIGRATION_LOCK = 0x7472616365732121  # "traces!!"
@@ -95,53 +98,11 @@ class Sql:
 RETRYABLE = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 """PostgreSQL rolled the transaction back so that another could go on; ours may simply run again."""
 
-FOREIGN = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-    RuntimeError,
-)
-"""Whatever the driver raises when the store, and not we, is at fault. InternalClientError: a server that dies may say
-so between two calls, and the driver then waits for more of it; RuntimeError is uvloop's, for a socket that was closed
-a moment before it is written to."""
-
-ERRORS: tuple[tuple[type[BaseException], type[PenstockError], str, str], ...] = (
-    (asyncpg.NumericValueOutOfRangeError, Invalid, "A total has no room for this batch.", ""),
-    (asyncpg.QueryCanceledError, TimedOut, "PostgreSQL did not answer in time.", ""),
-    (asyncpg.LockNotAvailableError, TimedOut, "PostgreSQL did not answer in time.", ""),
-    (TimeoutError, TimedOut, "PostgreSQL did not answer in time.", ""),
-    (asyncpg.InvalidPasswordError, Unavailable, "PostgreSQL refused our password.", "Check its DSN."),
-    (
-        asyncpg.InvalidCatalogNameError,
-        Unavailable,
-        "There is no such database.",
-        "Create it, or check its DSN.",
-    ),
-    (
-        asyncpg.TooManyConnectionsError,
-        Unavailable,
-        "PostgreSQL has no connection left.",
-        "Raise max_connections.",
-    ),
-    (asyncpg.DiskFullError, Unavailable, "The disk of PostgreSQL is full.", "Free space on it."),
-    (
-        asyncpg.ReadOnlySQLTransactionError,
-        Unavailable,
-        "This PostgreSQL is a replica.",
-        "Give the primary's DSN.",
-    ),
-    (asyncpg.PostgresError, Unavailable, "PostgreSQL failed.", ""),
-    (Exception, Unavailable, "PostgreSQL cannot be reached.", "Check that it runs, and its DSN."),
-)
-"""The table from the driver's errors to ours: the first kind that fits. Whichever it is, the batch may be offered
-again, and is added once."""
+FOREIGN: Final = postgres_faults.FOREIGN
+OWN: Final = ((asyncpg.NumericValueOutOfRangeError, Invalid, "A total has no room for this batch.", ""),)
+"""What only this port makes of the driver's errors."""
 
 
 def translated(error: BaseException) -> PenstockError:
     """Return our error for the driver's."""
-    for kind, ours, message, remedy in ERRORS:
-        if isinstance(error, kind):
-            return ours(f"{message} ({error})" if str(error) else message, remedy=remedy)
-    return Unavailable(repr(error))
+    return postgres_faults.translated(error, OWN)
