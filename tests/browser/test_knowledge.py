@@ -9,17 +9,9 @@ import re
 
 import pytest
 
-from penstock.mechanisms.tenancy import KeyDoc
-from penstock.sdk.client import Client
-from penstock.sdk.knowledge import CollectionRequest, DocumentRequest
+from tests.browser.knowledge import QUESTION, filled
 from tests.browser.theatre import chromium, enter, house, serious, visitor
 
-TEXTS = {
-    "gate": "The sluice gate opens when the water rises above four metres.",
-    "cheese": "Cheddar is aged in cool caves for a year.",
-    "evil <img src=x onerror=alert(1)>": "<script>alert(1)</script> A pump must be primed before it starts.",
-}
-QUESTION = "When does the sluice gate open?"
 TABS = ("", "/documents", "/jobs", "/migrations")
 
 
@@ -33,19 +25,6 @@ def browser():
 def it(tmp_path_factory):
     with house(tmp_path_factory.mktemp("house")) as up:
         yield up
-
-
-async def filled(it) -> str:
-    """Make a key and a collection with documents of which one fails; returns the key."""
-    doc = KeyDoc(id="", mac="", org="default", team="search", project="web", user="kim", name="docs key")
-    _, token = await it.stage.platform.tenancy.create_key(doc)
-    async with Client(it.url, token) as client:
-        await client.collections.create(CollectionRequest(name="guides"))
-        sent = [DocumentRequest(id=name, text=text) for name, text in TEXTS.items()]
-        sent.append(DocumentRequest(id="secret", text="The gate's key lies there.", acl=("crew",)))
-        sent.append(DocumentRequest(id="broken", content="JVBERi0=", media_type="application/pdf"))
-        await client.collections.add("guides", sent)
-    return token
 
 
 @pytest.fixture(scope="module")

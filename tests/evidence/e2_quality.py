@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.embedding.quality import HYBRID, RANKS, RERANKED, VECTOR, WORDS, Judged, Measures
+from penstock.embedding.search.quality import HYBRID, RANKS, RERANKED, VECTOR, WORDS, Judged, Measures
 from penstock.kernel.settings_embedding import EmbeddingSettings
 from penstock.wiring.measuring import Quality, judge
 from tests.evidence.registry import Bars, Result, Scalar, Table

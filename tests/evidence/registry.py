@@ -195,6 +195,7 @@ def revision() -> tuple[str, bool]:
         ":!docs/sight.md",
         ":!docs/gateway.md",
         ":!docs/benchmarks.md",
+        ":!docs/vectors.md",
     )
     return commit, bool(_git("status", "--porcelain", "--", ".", *generated).strip())
 

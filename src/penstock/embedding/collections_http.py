@@ -18,9 +18,10 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from penstock.edge.errors import JSON_TYPE, request_id
-from penstock.embedding import retries
-from penstock.embedding.announcing import Announcer
-from penstock.embedding.collections import CollectionDoc, owner_of
+from penstock.embedding.catalog.announcing import Announcer
+from penstock.embedding.catalog.collections import CollectionDoc, owner_of
+from penstock.embedding.catalog.jobs import End, JobDoc
+from penstock.embedding.catalog.library import Library
 from penstock.embedding.collections_wire import (
     LINE,
     CollectionAsk,
@@ -30,11 +31,10 @@ from penstock.embedding.collections_wire import (
     parse_migration,
     raw_document,
 )
-from penstock.embedding.intake import Intake
-from penstock.embedding.jobs import End, JobDoc
-from penstock.embedding.library import Library
-from penstock.embedding.migrations import Migrations
-from penstock.embedding.removal import Removal
+from penstock.embedding.ingest import retries
+from penstock.embedding.ingest.intake import Intake
+from penstock.embedding.ingest.removal import Removal
+from penstock.embedding.migrations.migrations import Migrations
 from penstock.kernel.context import Principal
 from penstock.kernel.errors import Invalid, NotFound
 from penstock.kernel.ids import new_id

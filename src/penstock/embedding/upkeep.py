@@ -12,11 +12,11 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Final
 
-from penstock.embedding.announcing import Announcer
-from penstock.embedding.collections import CollectionDoc
-from penstock.embedding.library import Library
-from penstock.embedding.migrations import Migrations
-from penstock.embedding.removal import Removal
+from penstock.embedding.catalog.announcing import Announcer
+from penstock.embedding.catalog.collections import CollectionDoc
+from penstock.embedding.catalog.library import Library
+from penstock.embedding.ingest.removal import Removal
+from penstock.embedding.migrations.migrations import Migrations
 from penstock.kernel.errors import PenstockError
 
 _log = logging.getLogger("penstock.embedding")

@@ -1,7 +1,7 @@
 """A model in this machine that turns tokens into vectors: the bare computation, without queue, cache or policy.
 
-Who waits and what goes together is `embedding/batcher`'s; an encoder computes one batch at a time per lane, as fast as
-the machine can, outside of the event loop.
+Who waits and what goes together is `embedding/serving/batcher`'s; an encoder computes one batch at a time per lane, as
+fast as the machine can, outside of the event loop.
 
 Promises
 1. The same tokens give the same vector, whatever shares their batch, to 1e-3 of cosine distance.

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from penstock.embedding.events import TOPIC, Changed, tag_of
+from penstock.embedding.catalog.events import TOPIC, Changed, tag_of
 from penstock.kernel.errors import PenstockError
 from penstock.ports.stream import Message, Stream
 

@@ -14,24 +14,24 @@ from pathlib import Path
 from typing import Final
 
 from penstock.edge.routes import Policy, Serve
-from penstock.embedding.announcing import Announcer
-from penstock.embedding.backlog import Backlog
-from penstock.embedding.building import Builder
-from penstock.embedding.collections import COLLECTIONS, DOCUMENTS, CollectionBook
+from penstock.embedding.catalog.announcing import Announcer
+from penstock.embedding.catalog.backlog import Backlog
+from penstock.embedding.catalog.collections import COLLECTIONS, DOCUMENTS, CollectionBook
+from penstock.embedding.catalog.document_locks import DocumentLocks
+from penstock.embedding.catalog.events import Events
+from penstock.embedding.catalog.jobs import ENDS, JOBS, LISTS, JobBook
+from penstock.embedding.catalog.library import Library
+from penstock.embedding.catalog.sources import SOURCES, Sources
 from penstock.embedding.collections_http import PATH, Collections
-from penstock.embedding.document_locks import DocumentLocks
-from penstock.embedding.events import Events
-from penstock.embedding.ingest import Ingest
-from penstock.embedding.intake import Intake
-from penstock.embedding.jobs import ENDS, JOBS, LISTS, JobBook
-from penstock.embedding.library import Library
-from penstock.embedding.migration import MIGRATIONS, MigrationBook
-from penstock.embedding.migrations import Migrations
-from penstock.embedding.removal import Removal
-from penstock.embedding.rerank import Reranking
-from penstock.embedding.search import Searcher
-from penstock.embedding.search_http import SearchDesk
-from penstock.embedding.sources import SOURCES, Sources
+from penstock.embedding.ingest.building import Builder
+from penstock.embedding.ingest.ingest import Ingest
+from penstock.embedding.ingest.intake import Intake
+from penstock.embedding.ingest.removal import Removal
+from penstock.embedding.migrations.migration import MIGRATIONS, MigrationBook
+from penstock.embedding.migrations.migrations import Migrations
+from penstock.embedding.search.rerank import Reranking
+from penstock.embedding.search.search import Searcher
+from penstock.embedding.search.search_http import SearchDesk
 from penstock.embedding.upkeep import Upkeep
 from penstock.gateway.embeddings import Embeddings
 from penstock.gateway.reranking import Reranking as RerankCalls

@@ -16,12 +16,12 @@ from typing import Final, NamedTuple, cast
 import msgspec
 
 from penstock.edge.routes import Policy
-from penstock.embedding.batcher import LANES, Batcher
-from penstock.embedding.http import Tokenizer
-from penstock.embedding.late_interaction import LateInteraction, LocalReranker
-from penstock.embedding.provider import LocalModels
-from penstock.embedding.service import PREFIX, EmbeddingService, Pool
-from penstock.embedding.vectors_cache import VectorsCache
+from penstock.embedding.search.late_interaction import LateInteraction, LocalReranker
+from penstock.embedding.serving.batcher import LANES, Batcher
+from penstock.embedding.serving.http import Tokenizer
+from penstock.embedding.serving.provider import LocalModels
+from penstock.embedding.serving.service import PREFIX, EmbeddingService, Pool
+from penstock.embedding.serving.vectors_cache import VectorsCache
 from penstock.gateway.admission import Admission
 from penstock.gateway.ask import Ask
 from penstock.gateway.oneshot import OneShot, Words

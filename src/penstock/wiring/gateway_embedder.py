@@ -1,8 +1,8 @@
 """The embedder of collections: the gateway's own lines, as the caller on whose behalf they work.
 
-Promises: as `embedding/embedder`. What a vendor refuses for what was said is `Invalid` here, so that nobody tries it
-again; what may pass is as the gateway raised it. Tokens' vectors and tokens themselves come from the models in this
-machine, which nobody is billed for.
+Promises: as `embedding/catalog/embedder`. What a vendor refuses for what was said is `Invalid` here, so that nobody
+tries it again; what may pass is as the gateway raised it. Tokens' vectors and tokens themselves come from the models
+in this machine, which nobody is billed for.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Final
 import msgspec
 
 from penstock.dialects import embeddings, rerank
-from penstock.embedding.embedder import Embedded, Purpose, Space
-from penstock.embedding.service import PREFIX, EmbeddingService
-from penstock.embedding.token_estimate import estimated
+from penstock.embedding.catalog.embedder import Embedded, Purpose, Space
+from penstock.embedding.serving.service import PREFIX, EmbeddingService
+from penstock.embedding.serving.token_estimate import estimated
 from penstock.gateway.batch_lines import Sink
 from penstock.gateway.embeddings import EMBEDDINGS
 from penstock.gateway.faces import Face

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from penstock.embedding.service import EmbeddingService
+from penstock.embedding.serving.service import EmbeddingService
 
 QUOTING: Final = "local/extractive"
 """Whom the machine's time for quoting is shared out to."""

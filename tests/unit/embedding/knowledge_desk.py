@@ -21,21 +21,21 @@ from pathlib import Path
 from penstock.adapters.blobs.embedded import FileBlobs
 from penstock.adapters.records.sqlite import SqliteRecords
 from penstock.adapters.stream.embedded import SegmentStream
-from penstock.embedding.announcing import Announcer
-from penstock.embedding.backlog import Backlog
-from penstock.embedding.building import Builder
-from penstock.embedding.collections import COLLECTIONS, DOCUMENTS, CollectionBook, CollectionDoc
-from penstock.embedding.document_locks import DocumentLocks
-from penstock.embedding.embedder import Embedded, Purpose, Space
-from penstock.embedding.events import Events
-from penstock.embedding.ingest import Ingest
-from penstock.embedding.intake import Intake, Sent
-from penstock.embedding.jobs import ENDS, JOBS, LISTS, JobBook, JobDoc
-from penstock.embedding.library import Library
-from penstock.embedding.migration import MIGRATIONS, MigrationBook
-from penstock.embedding.migrations import Migrations
-from penstock.embedding.removal import Removal
-from penstock.embedding.sources import SOURCES, Sources
+from penstock.embedding.catalog.announcing import Announcer
+from penstock.embedding.catalog.backlog import Backlog
+from penstock.embedding.catalog.collections import COLLECTIONS, DOCUMENTS, CollectionBook, CollectionDoc
+from penstock.embedding.catalog.document_locks import DocumentLocks
+from penstock.embedding.catalog.embedder import Embedded, Purpose, Space
+from penstock.embedding.catalog.events import Events
+from penstock.embedding.catalog.jobs import ENDS, JOBS, LISTS, JobBook, JobDoc
+from penstock.embedding.catalog.library import Library
+from penstock.embedding.catalog.sources import SOURCES, Sources
+from penstock.embedding.ingest.building import Builder
+from penstock.embedding.ingest.ingest import Ingest
+from penstock.embedding.ingest.intake import Intake, Sent
+from penstock.embedding.ingest.removal import Removal
+from penstock.embedding.migrations.migration import MIGRATIONS, MigrationBook
+from penstock.embedding.migrations.migrations import Migrations
 from penstock.embedding.upkeep import Upkeep
 from penstock.kernel.clock import SystemClock
 from penstock.kernel.context import Principal

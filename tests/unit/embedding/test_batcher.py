@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from penstock.embedding.batcher import BadText, Batcher, LaneBounds
+from penstock.embedding.serving.batcher import BadText, Batcher, LaneBounds
 from penstock.kernel.clock import ManualClock
 from penstock.kernel.errors import Overloaded, Unavailable
 from tests.counting_encoder import CountingEncoder, unit_vector

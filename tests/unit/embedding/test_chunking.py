@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.embedding import chunking, cuts
-from penstock.embedding.chunking import Piece, chunked, text_of
-from penstock.embedding.token_estimate import estimated
+from penstock.embedding.ingest import chunking, cuts
+from penstock.embedding.ingest.chunking import Piece, chunked, text_of
+from penstock.embedding.serving.token_estimate import estimated
 from penstock.kernel.errors import Invalid
 from penstock.ports.encoder import Tokenized
 from penstock.ports.parsers import Block

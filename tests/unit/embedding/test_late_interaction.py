@@ -12,7 +12,7 @@ import pytest
 
 from penstock.adapters.matching import worker
 from penstock.adapters.matching.numpy import NumpyMatcher
-from penstock.embedding.late_interaction import LateInteraction
+from penstock.embedding.search.late_interaction import LateInteraction
 from penstock.kernel.errors import Invalid
 from tests.support import run
 

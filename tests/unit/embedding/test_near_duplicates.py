@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from penstock.embedding.near_duplicates import NearDuplicates, signature, similarity
+from penstock.embedding.ingest.near_duplicates import NearDuplicates, signature, similarity
 
 VOCABULARY = [
     f"{a}{b}"

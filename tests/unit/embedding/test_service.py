@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from penstock.embedding.service import EmbeddingService
-from penstock.embedding.tokens import SLICE_CHARS, cut
+from penstock.embedding.serving.service import EmbeddingService
+from penstock.embedding.serving.tokens import SLICE_CHARS, cut
 from penstock.kernel.clock import ManualClock
 from penstock.kernel.errors import Invalid, NotFound, Overloaded, Unavailable
 from penstock.kernel.settings_embedding import EmbeddingSettings
@@ -214,7 +214,7 @@ def test_a_long_call_is_tokenized_in_slices_between_which_others_go() -> None:
 
 
 def test_too_much_that_waits_for_its_tokens_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penstock.embedding.tokens.WAITING_CHARS_MOST", 20_000)
+    monkeypatch.setattr("penstock.embedding.serving.tokens.WAITING_CHARS_MOST", 20_000)
 
     async def steps(it: EmbeddingService, encoder: CountingEncoder) -> None:
         first = asyncio.create_task(it.tokenize(["x" * 15_000], model="counting"))

@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.embedding.window import Batch, Window, Work
+from penstock.embedding.serving.window import Batch, Window, Work
 
 BATCH = 2_048
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from penstock.adapters.stream.embedded import SegmentStream
-from penstock.embedding.collections import CollectionDoc
-from penstock.embedding.events import TOPIC, Events
+from penstock.embedding.catalog.collections import CollectionDoc
+from penstock.embedding.catalog.events import TOPIC, Events
 from penstock.kernel.clock import SystemClock
 from penstock.kernel.errors import Unavailable
 from penstock.wiring import changed_documents

@@ -1,0 +1,113 @@
+"""What becomes of a document's row when the work on it has ended, whatever came between. Pure.
+
+Promises: a row says of the index what is there (`held`, `spaces`), of its owner's wish what was sent last (`latest`);
+an end that came too late for a later wish changes nothing of that wish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from msgspec import structs
+
+from penstock.embedding.catalog.collections import (
+    DocumentDoc,
+    Failure,
+    Source,
+    document_deletion,
+    document_write,
+)
+from penstock.embedding.catalog.jobs import End, EndKind, JobDoc, NearDuplicate
+from penstock.embedding.ingest.building import TITLE_CHARS_MOST, Spent
+from penstock.ports.parsers import Parsed
+from penstock.ports.records import Write
+
+NOTHING = Spent()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the work on a document ended; of one that is "done", what was put."""
+
+    kind: EndKind
+    failure: Failure | None = None
+    source: Source | None = None
+    parsed: Parsed | None = None
+    chunks: int = 0
+    embedded: int = 0
+    reused: int = 0
+    spent: Spent = NOTHING
+    near: tuple[NearDuplicate, ...] = ()
+
+    def end(self) -> End:
+        """Return it as its job keeps it."""
+        return End(
+            kind=self.kind,
+            chunks=self.chunks,
+            embedded=self.embedded,
+            reused=self.reused,
+            tokens=self.spent.tokens,
+            cost_nanos=self.spent.cost_nanos,
+            near=self.near,
+            failure=self.failure,
+        )
+
+
+def settled_row(
+    job: JobDoc,
+    doc: DocumentDoc | None,
+    version: int,
+    outcome: Outcome,
+    *,
+    spaces: Sequence[str],
+    now_s: float,
+) -> tuple[Outcome, Write | None]:
+    """Return how a document of `job` ended whose row is `doc` now, at `version`, and what to write there."""
+    if doc is None or doc.deleted:
+        return replace(
+            outcome, kind="superseded", chunks=0, embedded=0, reused=0, near=(), failure=None
+        ), None
+    if outcome.kind == "done" and outcome.source is not None:
+        after = _put(job, doc, outcome, spaces, now_s)
+    elif job.kind == "migration":
+        return outcome, None
+    elif doc.job != job.id or not doc.waits:
+        return replace(outcome, kind="superseded", failure=None), None
+    elif outcome.kind == "cancelled" and doc.held is None:
+        return outcome, document_deletion(job.uid, doc.id, version)
+    else:
+        after = _not_put(doc, outcome, now_s)
+    return outcome, document_write(job.uid, after, version)
+
+
+def _put(job: JobDoc, doc: DocumentDoc, outcome: Outcome, spaces: Sequence[str], now_s: float) -> DocumentDoc:
+    """Return the row of a document that stands in `spaces` now."""
+    source, parsed = outcome.source, outcome.parsed
+    if source is None or parsed is None:
+        return doc
+    stands = dict.fromkeys(spaces, source.print)
+    if job.kind == "migration":
+        return structs.replace(doc, spaces={**doc.spaces, **stands})
+    is_latest = doc.job == job.id
+    return structs.replace(
+        doc,
+        held=source,
+        waits=doc.waits and not is_latest,
+        failure=None if is_latest else doc.failure,
+        spaces=stands,
+        title=parsed.title[:TITLE_CHARS_MOST],
+        language=parsed.language,
+        omitted=parsed.omitted,
+        chunks=outcome.chunks,
+        changed_s=now_s,
+    )
+
+
+def _not_put(doc: DocumentDoc, outcome: Outcome, now_s: float) -> DocumentDoc:
+    """Return the row of a document that stands in the index as it stood."""
+    if outcome.kind == "failed":
+        return structs.replace(doc, failure=outcome.failure, changed_s=now_s)
+    if outcome.kind == "cancelled" and doc.held is not None:
+        return structs.replace(doc, latest=doc.held, waits=False, failure=None)
+    return structs.replace(doc, held=doc.latest, waits=False, failure=None)  # unchanged
