@@ -37,8 +37,8 @@ async def filled(it: House) -> str:
 
 
 def knowledge(walk: Walk) -> None:
-    """Be asked for a key, give a wrong one and the right one, search with and without a label, follow a failed
-    document to its job, delete another, see which model searches, and let go of the key.
+    """Be asked for a key, give a wrong one and the right one, see a job end and why a document failed, search with and
+    without a label, delete a document, see which model searches, and let go of the key.
     """
     page, token = walk.page, walk.house.run(filled(walk.house))
     walk.visit("Knowledge")
@@ -54,6 +54,14 @@ def knowledge(walk: Walk) -> None:
     walk.look("knowledge: collections")
     walk.link(GUIDES)
     walk.sees(GUIDES)
+    walk.link("Jobs")
+    page.locator("#jobs").get_by_text("partial", exact=True).wait_for(timeout=WAITS_MS)
+    walk.look("knowledge: jobs")
+    walk.press(page.locator("#jobs tbody a").first)
+    page.get_by_role("region", name="Failures").first.wait_for()
+    walk.look("knowledge: a job with its failure")
+    walk.link("Search")
+    page.get_by_label("Question").wait_for()
     walk.write("Question", QUESTION)
     walk.button("Search")
     page.locator(".found > li h3", has_text="gate").first.wait_for(timeout=WAITS_MS)
@@ -61,12 +69,6 @@ def knowledge(walk: Walk) -> None:
     walk.write("Labels of the asker", LABEL)
     walk.button("Search")
     page.locator(".found").get_by_text("secret", exact=True).first.wait_for()
-    walk.link("Jobs")
-    page.locator("#jobs").get_by_text("partial", exact=True).wait_for(timeout=WAITS_MS)
-    walk.look("knowledge: jobs")
-    walk.press(page.locator("#jobs tbody a").first)
-    page.get_by_role("region", name="Failures").wait_for()
-    walk.look("knowledge: a job with its failure")
     walk.link("Documents")
     page.locator("#documents").wait_for()
     walk.look("knowledge: documents")
