@@ -9,16 +9,9 @@ import re
 
 import pytest
 
+from tests.browser.every_page import EveryPage
 from tests.browser.knowledge import QUESTION, filled
-from tests.browser.theatre import chromium, enter, house, serious, visitor
-
-TABS = ("", "/documents", "/jobs", "/migrations")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
+from tests.browser.theatre import enter, house, serious, visitor
 
 
 @pytest.fixture(scope="module")
@@ -84,17 +77,8 @@ def test_a_search_shows_every_score_and_labels_hold(browser, it, cookies):
         guest.nothing_went_wrong()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("tab", TABS)
-def test_no_page_has_a_serious_finding_or_is_wider_than_a_small_telephone(browser, it, cookies, theme, tab):
-    with visitor(browser, theme=theme) as guest:
-        page = guest.page
-        page.context.add_cookies(cookies)
-        page.goto(it.console(f"/knowledge/guides{tab}"))
-        assert serious(page) == []
-        page.set_viewport_size({"width": 360, "height": 740})
-        assert page.evaluate("document.documentElement.scrollWidth") == 360
-        guest.nothing_went_wrong()
+class TestEveryPage(EveryPage):
+    PAGES = tuple(f"/knowledge/guides{tab}" for tab in ("", "/documents", "/jobs", "/migrations"))
 
 
 def test_without_a_script_it_is_searched_and_a_document_deleted(browser, it, cookies):

@@ -61,7 +61,7 @@ def vector_of(text: str, space: str, dimensions: int = DIMENSIONS) -> bytes:
 
 
 class Paragraphs:
-    """Reads UTF-8 in paragraphs. What begins with ``%BAD`` cannot be read."""
+    """Reads UTF-8 in paragraphs. What begins with ``%BAD`` cannot be read, with ``%PART`` not all of it."""
 
     async def parse(self, content: bytes, media_type: str, name: str = "") -> Parsed:
         """Return the paragraphs."""
@@ -69,7 +69,9 @@ class Paragraphs:
         if text.startswith("%BAD"):
             raise Invalid("This cannot be read.", code="unreadable", field="content", remedy="Mend it.")
         return Parsed(
-            blocks=tuple([Block(text=each) for each in text.split("\n\n") if each.strip()]), language="en"
+            blocks=tuple([Block(text=each) for each in text.split("\n\n") if each.strip()]),
+            language="en",
+            omitted=("page 2: it is damaged",) if text.startswith("%PART") else (),
         )
 
     async def close(self) -> None:
@@ -87,6 +89,8 @@ class ScriptedEmbedder:
     gate: asyncio.Event | None = None
     """What a call waits for before it answers."""
     calls: int = 0
+    noisy: str = ""
+    """A space whose vectors mean nothing: each is another one every time."""
 
     def space(self, model: str) -> Space:
         """Return a model's space."""
@@ -118,8 +122,9 @@ class ScriptedEmbedder:
         if purpose == "passage":
             self.texts += texts
         space = self.space(model)
+        noise = new_id("noise_") if space.name == self.noisy else ""
         return Embedded(
-            vectors=tuple([vector_of(text, space.name) for text in texts]),
+            vectors=tuple([vector_of(text + noise, space.name) for text in texts]),
             tokens=sum([len(text.split()) for text in texts]),
             cost_nanos=10 * len(texts),
         )
@@ -160,14 +165,14 @@ class Keys:
 
 @dataclass
 class IndexFinder:
-    """Finds by vector alone."""
+    """Finds by words alone."""
 
     index: MemoryIndex
 
     async def documents(
         self, collection: CollectionDoc, who: Principal, query: str, *, labels: Sequence[str], limit: int
     ) -> Sequence[str]:
-        """Return the nearest documents."""
+        """Return the documents that have most of the words."""
         question = Question(words=query, labels=tuple(labels), limit=limit)
         found = await self.index.search(collection.place, collection.space, question)
         return [hit.document for hit in found.words]

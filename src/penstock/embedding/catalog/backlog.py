@@ -5,14 +5,15 @@
 
 Promises: a message is committed after `done` named it and never before, so that a crash brings it again; nobody waits
 for another project's documents but for those that are worked on, nor a job for another of its project; what is parked
-keeps nobody waiting. At most `WAITING_MOST` messages are held; what is beyond stays on the stream.
+keeps nobody waiting. At most `WAITING_MOST` messages are held, what is beyond stays on the stream; of one project not
+more are put there than a part of that (`announcing`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple
@@ -29,6 +30,7 @@ PARTITIONS: Final = 16
 TOPICS: Final = tuple([f"ingest-{number:02d}" for number in range(PARTITIONS)])
 WAITING_MOST: Final = 50_000
 """Messages held; about 300 bytes each."""
+HASTENED_MOST: Final = 1_000
 POLLED: Final = 1_000
 HIDDEN_S: Final = 3_600.0
 """Seconds after which the stream gives a message again that nobody committed; those that are held are known."""
@@ -52,6 +54,8 @@ class Taken(NamedTuple):
     owner: str
     documents: tuple[str, ...]
     places: tuple[tuple[int, int], ...]
+    is_alone: bool = False
+    """It is worked on by itself, for together with others it failed."""
 
 
 class Backlog:
@@ -66,8 +70,12 @@ class Backlog:
         """By project, by job: partition, offset, document. Both are kept in the order of their turns."""
         self._parked: dict[str, float] = {}
         self._held: set[tuple[int, int]] = set()
+        self._alone: set[tuple[int, int]] = set()
+        """Of those held, the ones that are to be taken by themselves."""
         self._jobs: dict[str, int] = {}
         """Messages held of each job, those that are worked on too."""
+        self._hastened: OrderedDict[tuple[str, str], None] = OrderedDict()
+        """Documents that come before their job's others."""
         self._filled = asyncio.Event()
         self._wanted = asyncio.Event()
         self.unread = 0
@@ -115,10 +123,11 @@ class Backlog:
                             topic, GROUP, self._member, min(room, POLLED), HIDDEN_S
                         )
                         polled += self._queue(partition, messages)
-            except PenstockError as error:
+            except Exception as error:  # because the next look may find the stream in order
                 self.failures += 1
-                polled = 0  # the next look may find the stream in order
-                _log.warning("documents to ingest cannot be read: %s", error)
+                polled = 0
+                foreign = not isinstance(error, PenstockError)
+                _log.warning("documents to ingest cannot be read: %s", error, exc_info=foreign)
             if not polled:
                 self._wanted.clear()
                 try:
@@ -150,10 +159,15 @@ class Backlog:
                 await self._stream.commit(TOPICS[partition], GROUP, offsets)
         finally:
             self._held.difference_update(taken.places)
+            self._alone.difference_update(taken.places)
             self._forget(taken.job, len(taken.places))
 
-    def put_back(self, taken: Taken, *, after_s: float = 0.0) -> None:
-        """Have documents wait again, first of their job, which is parked for `after_s` seconds."""
+    def put_back(self, taken: Taken, *, after_s: float = 0.0, alone: bool = False) -> None:
+        """Have documents wait again, first of their job, which is parked for `after_s` seconds; `alone`: they are taken
+        each by itself then.
+        """
+        if alone:
+            self._alone.update(taken.places)
         queue = self._owners.setdefault(taken.owner, {}).setdefault(taken.job, deque())
         for (partition, offset), document in zip(
             reversed(taken.places), reversed(taken.documents), strict=True
@@ -168,17 +182,23 @@ class Backlog:
         if self._parked.pop(job, None) is not None:
             self._filled.set()
 
-    def hasten(self, owner: str, job: str, documents: Iterable[str]) -> None:
-        """Have documents of a job that wait here taken before its others."""
-        queue = self._owners.get(owner, {}).get(job)
-        if queue is None:
-            return
+    def hasten(self, owner: str, job: str, documents: Iterable[str]) -> list[str]:
+        """Have documents of a job taken before its others: those that wait here now, the rest when they come. Returns
+        those of the rest that nobody hastened before.
+        """
+        queue = self._owners.get(owner, {}).get(job, deque())
         wanted = set(documents)
         first = [each for each in queue if each[2] in wanted]
         if first:
             later = [each for each in queue if each[2] not in wanted]
             queue.clear()
             queue.extend((*first, *later))
+        away = wanted.difference([document for _, _, document in first])
+        fresh = sorted([document for document in away if (job, document) not in self._hastened])
+        self._hastened.update(dict.fromkeys([(job, document) for document in fresh]))
+        while len(self._hastened) > HASTENED_MOST:
+            self._hastened.popitem(last=False)
+        return fresh
 
     # ------------------------------------------------------------------------------------------------------------
 
@@ -196,7 +216,9 @@ class Backlog:
             self._held.add(place)
             self._jobs[item.job] = self._jobs.get(item.job, 0) + 1
             jobs = self._owners.setdefault(item.owner, {})
-            jobs.setdefault(item.job, deque()).append((partition, message.offset, item.document))
+            queue = jobs.setdefault(item.job, deque())
+            add = queue.appendleft if (item.job, item.document) in self._hastened else queue.append
+            add((partition, message.offset, item.document))
             fresh += 1
         if fresh:
             self._filled.set()
@@ -214,7 +236,10 @@ class Backlog:
         return None
 
     def _taken(self, owner: str, job: str, queue: deque[tuple[int, int, str]], most: int) -> Taken:
-        items = [queue.popleft() for _ in range(min(most, len(queue)))]
+        items = [queue.popleft()]
+        is_alone = items[0][:2] in self._alone
+        while queue and len(items) < most and not is_alone and queue[0][:2] not in self._alone:
+            items.append(queue.popleft())
         jobs = self._owners.pop(owner)
         del jobs[job]
         if queue:
@@ -222,7 +247,7 @@ class Backlog:
         if jobs:
             self._owners[owner] = jobs
         places = tuple([(partition, offset) for partition, offset, _ in items])
-        return Taken(job, owner, tuple([document for _, _, document in items]), places)
+        return Taken(job, owner, tuple([document for _, _, document in items]), places, is_alone)
 
     def _pause_s(self) -> float:
         """Return for how long nothing can be taken unless something comes."""

@@ -31,13 +31,15 @@ CHANGES_MOST: Final = 8
 PAGE_ROWS: Final = 100
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
-State = Literal["pending", "indexed", "failed", "deleted"]
+State = Literal["pending", "indexed", "partial", "failed", "deleted"]
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
 class CollectionDoc(msgspec.Struct, frozen=True, kw_only=True):
     """A collection of a project, `owner`. `space` is searched; `building` is being built beside it by `migration`;
-    `previous` was searched before, is kept current, and may be searched again. Each is ``model@version``.
+    `previous` was searched before, is kept current, and may be searched again; those in `dropping` lose their rows just
+    now. Each is ``model@version``. `builds` has the migration that built each, none for the one it was made with. The
+    change to `declined`, a later version of its model, failed or was called off: only who asks for it begins it anew.
     """
 
     uid: str
@@ -50,6 +52,9 @@ class CollectionDoc(msgspec.Struct, frozen=True, kw_only=True):
     building: str = ""
     previous: str = ""
     migration: str = ""
+    dropping: tuple[str, ...] = ()
+    declined: str = ""
+    builds: Mapping[str, str] = {}
     chunk_tokens: int = 0
     """0: as many as the model's window holds, at most `chunking.DEFAULT_TOKENS`."""
     overlap_percent: int = 10
@@ -72,6 +77,10 @@ class CollectionDoc(msgspec.Struct, frozen=True, kw_only=True):
     def spaces(self) -> tuple[str, ...]:
         """The spaces that hold its documents, the one that is searched first."""
         return tuple([each for each in (self.space, self.building, self.previous) if each])
+
+    def build_of(self, space: str) -> str:
+        """Return what is another one whenever the rows of a space were let go of and it was built anew."""
+        return self.builds.get(space, "")
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +116,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 class DocumentDoc(msgspec.Struct, frozen=True, kw_only=True):
     """A document of a collection. `latest` is what was sent last, by `job`; `held` is what stands in the index, and
-    `spaces` has its print in each. `waits`: `latest` is not there yet. `chunks` and `omitted` are of `held`.
+    `spaces` has its mark in each (`marked`). `waits`: `latest` is not there yet. `chunks` and `omitted` are of `held`.
     """
 
     id: str
@@ -132,7 +141,9 @@ class DocumentDoc(msgspec.Struct, frozen=True, kw_only=True):
             return "deleted"
         if self.failure is not None:
             return "failed"
-        return "pending" if self.waits else "indexed"
+        if self.waits:
+            return "pending"
+        return "partial" if self.omitted else "indexed"
 
     def told(self) -> dict[str, object]:
         """Return it as callers read it."""
@@ -161,6 +172,11 @@ class DocumentDoc(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
+def marked(source: Source, build: str) -> str:
+    """Return what tells which rows of a document stand in a build of a space (`CollectionDoc.build_of`)."""
+    return f"{build}:{source.print}"
+
+
 def owner_of(principal: Principal) -> str:
     """Return the project a caller acts in, whose the collections are (as `gateway/files` has it)."""
     return f"{principal.org}/{principal.team}/{principal.project}"
@@ -183,29 +199,24 @@ class CollectionBook:
     async def found(self, owner: str, name: str) -> CollectionDoc:
         """Return a project's collection by its name. Raises NotFound."""
         rows = await self.rows.find(COLLECTIONS.name, TENANT, "name", _named(owner, name[:100]), limit=1)
-        if rows and not (doc := _collection(rows[0])).deleted:
+        if rows and not (doc := read_collection(rows[0])).deleted:
             return doc
-        raise NotFound(
-            "There is no such collection.",
-            field="collection",
-            value=name[:100],
-            remedy="GET /v1/collections lists them.",
-        )
+        raise no_collection(name)
 
     async def get(self, uid: str) -> CollectionDoc | None:
         """Return a collection by its id, also one that is being deleted; None when there is none."""
         row = await self.rows.get(COLLECTIONS.name, TENANT, uid)
-        return None if row is None else _collection(row)
+        return None if row is None else read_collection(row)
 
     async def of(self, owner: str, after: str = "", limit: int = PAGE_ROWS) -> list[CollectionDoc]:
         """Return a project's collections in the order they were made, after the id `after`."""
         rows = await self.rows.find(COLLECTIONS.name, TENANT, "owner", owner, after=after, limit=limit)
-        return [doc for doc in map(_collection, rows) if not doc.deleted]
+        return [doc for doc in map(read_collection, rows) if not doc.deleted]
 
     async def all(self, after: str = "", limit: int = PAGE_ROWS) -> list[CollectionDoc]:
         """Return everybody's collections, those being deleted too, after the id `after`."""
         rows = await self.rows.scan(COLLECTIONS.name, TENANT, after=after, limit=limit)
-        return [_collection(row) for row in rows]
+        return [read_collection(row) for row in rows]
 
     async def add(self, doc: CollectionDoc) -> None:
         """Write a new collection down. Raises Conflict where its project has one of that name."""
@@ -231,7 +242,7 @@ class CollectionBook:
         """
         for _ in range(CHANGES_MOST):
             row = await self.rows.get(COLLECTIONS.name, TENANT, uid)
-            decided = None if row is None else decide(_collection(row))
+            decided = None if row is None else decide(read_collection(row))
             if row is None or decided is None:
                 return None
             try:
@@ -240,6 +251,16 @@ class CollectionBook:
                 continue
             return decided
         raise StaleVersion
+
+    async def standing(self, uid: str) -> Write:
+        """Return what writes a collection down as it is: what is written with it is written while that stands.
+
+        Raises NotFound where it is deleted.
+        """
+        row = await self.rows.get(COLLECTIONS.name, TENANT, uid)
+        if row is None or (doc := read_collection(row)).deleted:
+            raise no_collection(uid)
+        return collection_write(doc, row.version)
 
     async def drop(self, uid: str) -> None:
         """Forget a collection."""
@@ -265,6 +286,12 @@ class CollectionBook:
     async def count(self, uid: str) -> int:
         """Return how many documents a collection has."""
         return await self.rows.count(DOCUMENTS.name, uid)
+
+
+def no_collection(name: str) -> NotFound:
+    """Return what tells that there is no collection of that name."""
+    remedy = "GET /v1/collections lists them."
+    return NotFound("There is no such collection.", field="collection", value=name[:100], remedy=remedy)
 
 
 def collection_write(doc: CollectionDoc, expected: int) -> Write:
@@ -303,7 +330,8 @@ def read_document(row: Row) -> DocumentDoc:
     return msgspec.json.decode(row.value, type=DocumentDoc)
 
 
-def _collection(row: Row) -> CollectionDoc:
+def read_collection(row: Row) -> CollectionDoc:
+    """Return the collection of a row."""
     return msgspec.json.decode(row.value, type=CollectionDoc)
 
 

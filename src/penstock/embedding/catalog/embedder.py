@@ -17,7 +17,9 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from penstock.embedding.catalog.collections import model_of
 from penstock.kernel.context import Principal
+from penstock.kernel.errors import NotFound
 from penstock.ports.encoder import Lane, Tokenized
 
 Purpose = Literal["query", "passage"]
@@ -77,3 +79,11 @@ class Embedder(Protocol):
     ) -> tuple[float, ...]:
         """Return how well each document answers the query, in the documents' order, in the model's own numbers."""
         ...
+
+
+def is_alive(embedder: Embedder, space: str) -> bool:
+    """Tell whether anything can be embedded for a space: its model is there, in its version."""
+    try:
+        return embedder.space(model_of(space)).name == space
+    except NotFound:
+        return False

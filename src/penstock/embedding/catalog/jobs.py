@@ -1,19 +1,20 @@
 """Jobs on a collection: what each was to do, how every document of it ended, and what the job may call itself.
 
     queued → running → complete    every document ended well: indexed, unchanged, or overtaken by a later change
-                     → partial     some did and some failed, each with its reason
+                     → partial     some did; some failed, or were indexed in part, each with its reason
                      → failed      none did
                      → cancelled   some were not begun, for somebody said so
 
 Promises: a document's end is written once, together with the job's counts and with the document itself, so that a job
-is counted exactly however often a message of it comes; a job with an end missing is never called complete; a failure
-that may be tried again says so, and `retry` tries it again under the key of whoever asks.
+is counted exactly however often a message of it comes; a job with an end missing is never called complete, nor one with
+a document of which something was left out; a failure that may be tried again says so, and `retry` tries it again under
+the key of whoever asks. What was paid is the job's, whatever became of its documents.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Final, Literal
 from weakref import WeakValueDictionary
 
@@ -30,18 +31,25 @@ ENDS: Final = records.Collection(name="knowledge_ends", indexes=("end", "near"))
 LISTS: Final = records.Collection(name="knowledge_lists")
 """Which documents are a job's, in pages."""
 OPEN: Final = ("queued", "running")
+NOT_WELL: Final = "failed"
+"""How ends are found that say why they did not go well, whatever their kind."""
 PAGE_ROWS: Final = 100
+LISTS_ROWS: Final = 10
+"""Pages of ids read at a time; each may be 128 KB."""
 
 Status = Literal["queued", "running", "complete", "partial", "failed", "cancelled"]
 Kind = Literal["ingest", "migration"]
-EndKind = Literal["done", "unchanged", "superseded", "failed", "cancelled"]
+EndKind = Literal["done", "in_part", "unchanged", "superseded", "failed", "cancelled"]
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a job is: documents by their end, and the chunks of those that were indexed."""
+    """How far a job is: documents by their end (`in_part`: indexed, but for something that was left out), the chunks of
+    those that were indexed, and what it paid.
+    """
 
     documents: int = 0
     done: int = 0
+    in_part: int = 0
     unchanged: int = 0
     superseded: int = 0
     failed: int = 0
@@ -56,7 +64,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ended(self) -> int:
         """Documents that have ended, well or not."""
-        return self.done + self.unchanged + self.superseded + self.failed + self.cancelled
+        return self.done + self.in_part + self.unchanged + self.superseded + self.failed + self.cancelled
 
 
 class NearDuplicate(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,14 +77,12 @@ class NearDuplicate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True):
-    """How one document of a job ended."""
+    """How one document of a job ended; `failure` says why not well, or what was left out."""
 
     kind: EndKind
     chunks: int = 0
     embedded: int = 0
     reused: int = 0
-    tokens: int = 0
-    cost_nanos: int = 0
     near: tuple[NearDuplicate, ...] = ()
     failure: Failure | None = None
 
@@ -84,9 +90,10 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
 class JobDoc(msgspec.Struct, frozen=True, kw_only=True):
     """A job on the collection `uid`, working and spending as `key_id`. `space` is what a migration builds.
 
-    `announced`: all its documents are listed and on the stream; a migration's are listed up to `cursor`. `refusal` is
-    what its key was refused with: what is left fails with that. `begun_s` is when it was last asked for. `runner` sees
-    to it that it goes on, until `leased_until_s`.
+    `listed`: all its documents are; until then a migration's are up to `cursor`, and `reserved` more are about to be.
+    `announced`: those that have not ended are on the stream; until then those up to the page `at` are, and `streamed`
+    counts them with those that had ended. `refusal` is what its key was refused with: what is left fails with that.
+    `begun_s` is when it was last asked for. `runner` sees to it that it goes on, until `leased_until_s`.
     """
 
     id: str
@@ -101,8 +108,12 @@ class JobDoc(msgspec.Struct, frozen=True, kw_only=True):
     status: Status = "queued"
     ended_s: float = 0.0
     counts: Counts = Counts()
-    announced: bool = False
+    listed: bool = False
     cursor: str = ""
+    reserved: int = 0
+    announced: bool = False
+    at: str = ""
+    streamed: int = 0
     cancelled: bool = False
     refusal: Failure | None = None
     runner: str = ""
@@ -112,6 +123,16 @@ class JobDoc(msgspec.Struct, frozen=True, kw_only=True):
     def is_open(self) -> bool:
         """Tell whether there is work left."""
         return self.status in OPEN
+
+    @property
+    def waiting(self) -> int:
+        """Documents that have not ended, those about to be listed too."""
+        return self.counts.documents + self.reserved - self.counts.ended
+
+    @property
+    def on_stream(self) -> int:
+        """Documents on the stream that have not ended, about."""
+        return max(0, self.streamed - self.counts.ended)
 
     def told(self) -> dict[str, object]:
         """Return it as callers read it."""
@@ -130,7 +151,14 @@ class JobDoc(msgspec.Struct, frozen=True, kw_only=True):
     def longer(self, documents: int, leased_until_s: float) -> JobDoc:
         """Return it with more documents, leased until then."""
         counts = msgspec.structs.replace(self.counts, documents=self.counts.documents + documents)
-        return changed(self, counts=counts, leased_until_s=leased_until_s)
+        reserved = max(0, self.reserved - documents)
+        return changed(self, counts=counts, reserved=reserved, leased_until_s=leased_until_s)
+
+    def billed(self, tokens: int, cost_nanos: int) -> JobDoc:
+        """Return it with more that was paid."""
+        counts = self.counts
+        paid = {"tokens": counts.tokens + tokens, "cost_nanos": counts.cost_nanos + cost_nanos}
+        return changed(self, counts=msgspec.structs.replace(counts, **paid))
 
     def settled(self, now_s: float) -> JobDoc:
         """Return it in the state that its counts make."""
@@ -140,7 +168,7 @@ class JobDoc(msgspec.Struct, frozen=True, kw_only=True):
             return changed(self, status=status, ended_s=0.0)
         if counts.cancelled:
             status = "cancelled"
-        elif counts.failed:
+        elif counts.failed or counts.in_part:
             status = "failed" if counts.failed == counts.documents else "partial"
         else:
             status = "complete"
@@ -172,13 +200,18 @@ class JobBook:
             raise NotFound("There is no such job.", field="job", value=job_id[:64])
         return job
 
-    async def add(self, job: JobDoc) -> None:
-        """Write a new job down."""
-        await self._rows.transact([_job_write(job, 0)])
+    async def add(self, job: JobDoc, writes: Sequence[Write] = ()) -> None:
+        """Write a new job down, with `writes`. Raises StaleVersion when a row of those is not what it was."""
+        await self._rows.transact([_job_write(job, 0), *writes])
 
     async def of(self, uid: str, after: str = "", limit: int = PAGE_ROWS) -> list[JobDoc]:
         """Return a collection's jobs, oldest first, after the id `after`."""
         rows = await self._rows.find(JOBS.name, TENANT, "collection", uid, after=after, limit=limit)
+        return [_job(row) for row in rows]
+
+    async def latest(self, uid: str, before: str = "", limit: int = PAGE_ROWS) -> list[JobDoc]:
+        """Return a collection's jobs, newest first, of those made before the job `before`."""
+        rows = await self._rows.latest(JOBS.name, TENANT, "collection", uid, before=before, limit=limit)
         return [_job(row) for row in rows]
 
     async def open(self, limit: int, after: str = "") -> list[JobDoc]:
@@ -212,20 +245,31 @@ class JobBook:
             return decided
         raise StaleVersion
 
-    async def documents(self, job_id: str) -> AsyncIterator[list[str]]:
-        """Yield a job's documents in the pages they were counted in."""
-        after = ""
-        while rows := await self._rows.scan(LISTS.name, job_id, after=after, limit=PAGE_ROWS):
+    async def documents(self, job_id: str, after: str = "") -> AsyncIterator[tuple[str, list[str]]]:
+        """Yield a job's documents in the pages they were counted in, each with its id; those after the page `after`."""
+        while rows := await self._rows.scan(LISTS.name, job_id, after=after, limit=LISTS_ROWS):
             after = rows[-1].id
             for row in rows:
-                yield msgspec.json.decode(row.value, type=list[str])
+                yield row.id, msgspec.json.decode(row.value, type=list[str])
+
+    async def left(self, job: JobDoc, documents: Sequence[str]) -> list[str]:
+        """Return those of a job's documents that have not ended."""
+        if not job.counts.ended:
+            return list(documents)
+        return [name for name in documents if await self.end(job.id, name) is None]
 
     # ------------------------------------------------------------------------------------------------------- ends
 
     async def settle(
-        self, job_id: str, ends: Mapping[str, End], now_s: float, writes: Sequence[Write] = ()
+        self,
+        job_id: str,
+        ends: Mapping[str, End],
+        now_s: float,
+        writes: Sequence[Write] = (),
+        *,
+        also: Callable[[JobDoc], JobDoc] | None = None,
     ) -> JobDoc | None:
-        """Write down how documents ended, those that have not, and `writes`, all or nothing; returns the job.
+        """Write down how documents ended, those that have not, what `also` changes, and `writes`, all or nothing.
 
         Raises StaleVersion when a row of `writes` is not what it was.
         """
@@ -233,6 +277,7 @@ class JobBook:
             fresh = {name: end for name, end in ends.items() if await self.end(job_id, name) is None}
 
             def counted(job: JobDoc) -> JobDoc:
+                job = also(job) if also is not None else job
                 return changed(job, counts=_counted(job.counts, fresh)).settled(now_s)
 
             rows = [_end_write(job_id, name, end) for name, end in fresh.items()]
@@ -244,8 +289,8 @@ class JobBook:
         return None if row is None else _end(row)
 
     async def failures(self, job_id: str, after: str = "", limit: int = PAGE_ROWS) -> list[tuple[str, End]]:
-        """Return the documents that failed, after the id `after`."""
-        rows = await self._rows.find(ENDS.name, job_id, "end", "failed", after=after, limit=limit)
+        """Return the documents that failed or were indexed in part, after the id `after`."""
+        rows = await self._rows.find(ENDS.name, job_id, "end", NOT_WELL, after=after, limit=limit)
         return [(row.id, _end(row)) for row in rows]
 
     async def near(self, job_id: str, after: str = "", limit: int = PAGE_ROWS) -> list[tuple[str, End]]:
@@ -254,10 +299,19 @@ class JobBook:
         return [(row.id, _end(row)) for row in rows]
 
     async def reopen(
-        self, job: JobDoc, ended: Mapping[str, End], writes: Sequence[Write] = ()
+        self, job: JobDoc, documents: Collection[str], writes: Sequence[Write] = ()
     ) -> JobDoc | None:
-        """Have documents of a job begun again, as its `key_id` and `begun_s` say: their ends are taken back."""
+        """Have documents of a job begun again, as its `key_id` and `begun_s` say: their ends are taken back, those that
+        nobody took back before.
+
+        Raises StaleVersion when a row of `writes` is not what it was, or somebody takes an end back just now.
+        """
         async with self._lock(job.id):
+            found = {name: await self._rows.get(ENDS.name, job.id, name) for name in documents}
+            rows = {name: row for name, row in found.items() if row is not None}
+            if documents and not rows:
+                return None
+            ended = {name: _end(row) for name, row in rows.items()}
 
             def reopened(now: JobDoc) -> JobDoc:
                 return changed(
@@ -271,17 +325,23 @@ class JobBook:
                     status="queued",
                 )
 
-            deletions = [Write(collection=ENDS.name, tenant=job.id, id=name, value=None) for name in ended]
+            deletions = [
+                Write(collection=ENDS.name, tenant=job.id, id=name, value=None, expected=row.version)
+                for name, row in rows.items()
+            ]
             return await self.change(job.id, reopened, [*deletions, *writes])
 
     async def forget(self, job_id: str) -> None:
         """Forget a job and how its documents ended."""
+        await self._forget_below(job_id)
+        await self._rows.transact([Write(collection=JOBS.name, tenant=TENANT, id=job_id, value=None)])
+        await self._forget_below(job_id)  # what was written down meanwhile: nothing is, without the job
+
+    async def _forget_below(self, job_id: str) -> None:
         for kind in (ENDS.name, LISTS.name):
             while rows := await self._rows.scan(kind, job_id, limit=PAGE_ROWS):
-                await self._rows.transact(
-                    [Write(collection=kind, tenant=job_id, id=row.id, value=None) for row in rows]
-                )
-        await self._rows.transact([Write(collection=JOBS.name, tenant=TENANT, id=job_id, value=None)])
+                gone = [Write(collection=kind, tenant=job_id, id=row.id, value=None) for row in rows]
+                await self._rows.transact(gone)
 
     def _lock(self, job_id: str) -> asyncio.Lock:
         lock = self._locks.get(job_id)
@@ -303,7 +363,7 @@ def _counted(counts: Counts, ends: Mapping[str, End], sign: int = 1) -> Counts:
     for end in ends.values():
         now[end.kind] += sign
         now["near_duplicates"] += sign * len(end.near)
-        for name in ("chunks", "embedded", "reused", "tokens", "cost_nanos"):
+        for name in ("chunks", "embedded", "reused"):
             now[name] += sign * getattr(end, name)
     return Counts(**now)
 
@@ -335,6 +395,6 @@ def _end_write(job_id: str, document_id: str, end: End) -> Write:
         tenant=job_id,
         id=document_id,
         value=msgspec.json.encode(end),
-        indexed={"end": end.kind, **near},
+        indexed={"end": NOT_WELL if end.failure is not None else end.kind, **near},
         expected=0,
     )

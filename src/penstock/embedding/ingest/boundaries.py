@@ -40,15 +40,27 @@ _FLAG: Final = re.compile("[\U0001f1e6-\U0001f1ff]{2}")
 _JOINERS: Final = frozenset("\u200d\ufe0e\ufe0f")
 
 
-def levels(text: str, *, by_line: bool) -> dict[int, int]:
+def levels(text: str, *, by_line: bool, first: int = 0, last: int | None = None) -> dict[int, int]:
     """Return the places after a text's sentences, clauses and flags with how good each is. With `by_line` (code,
-    tables, lists) these are lines: one after a blank line counts as a sentence, another as a clause.
+    tables, lists) these are lines: one after a blank line counts as a sentence, another as a clause. Of a long text,
+    those from `first` to `last`, each a `rest` of it: together they are those of the whole.
     """
+    last = len(text) if last is None else last
     good, fair = (_BLANK_LINES, _LINE) if by_line else (_SENTENCE, _CLAUSE)
-    found = {match.end(): WORD for match in _FLAG.finditer(text)}
-    found.update((match.end(), CLAUSE) for match in fair.finditer(text))
-    found.update((match.end(), SENTENCE) for match in good.finditer(text))
+    found = {match.end(): WORD for match in _FLAG.finditer(text, first, last)}
+    found.update((match.end(), CLAUSE) for match in fair.finditer(text, first, last))
+    found.update((match.end(), SENTENCE) for match in good.finditer(text, first, last))
     return found
+
+
+def rest(text: str, at: int, most: int) -> int:
+    """Return the next place at or after `at` where a text may be looked at in parts: behind a letter or digit, which is
+    inside of nothing that `levels` finds. In `most` characters without any, their end.
+    """
+    for place in range(max(at, 1), min(at + most, len(text))):
+        if text[place - 1].isalnum():
+            return place
+    return min(at + most, len(text))
 
 
 def ends(text: str) -> bool:

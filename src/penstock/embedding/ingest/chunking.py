@@ -13,7 +13,7 @@ Promises
    where they were. Each window begins within the last `overlap_percent` of the one before, again at the best place.
 5. The same blocks give the same pieces. At most `PIECES_MOST`; a longer document is Invalid, never cut off.
 
-It gives the event loop back every few thousand tokens.
+It gives the event loop back after every window, and after every few thousand tokens where they are counted.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from penstock.kernel.errors import Invalid
 from penstock.ports.parsers import Block
 
 PIECES_MOST: Final = 10_000
+PIECES_PER_TURN: Final = 100
 LEVELS_MOST: Final = 6
 TITLE_CHARS: Final = 200
 UNKNOWN: Final = -1
@@ -102,9 +103,9 @@ async def chunked(
             span = _Span(*_stripped(text, cuts.at[first], cuts.at[last]), group)
             if span.start < span.end:
                 spans.append(span)
-        await asyncio.sleep(0)
+            await asyncio.sleep(0)
     counted = await _fitting(text, spans, tokenize, room, most)
-    return _pieces(text, blocks, counted)
+    return await _pieces(text, blocks, counted)
 
 
 def _check(tokens: int, most: int, overlap_percent: int) -> None:
@@ -245,7 +246,9 @@ def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
     return start + len(inner) - len(inner.lstrip()), end - len(inner) + len(inner.rstrip())
 
 
-def _pieces(text: str, blocks: Sequence[Block], counted: Sequence[tuple[_Span, int]]) -> tuple[Piece, ...]:
+async def _pieces(
+    text: str, blocks: Sequence[Block], counted: Sequence[tuple[_Span, int]]
+) -> tuple[Piece, ...]:
     offsets = array("q")
     offset = 0
     for block in blocks:
@@ -266,4 +269,6 @@ def _pieces(text: str, blocks: Sequence[Block], counted: Sequence[tuple[_Span, i
                 heading=" > ".join(span.group.path),
             )
         )
+        if len(pieces) % PIECES_PER_TURN == 0:
+            await asyncio.sleep(0)
     return tuple(pieces)

@@ -70,17 +70,23 @@ async def cuts_of(text: str, blocks: Sequence[Block], tokenize: Tokenize) -> tup
     """Return the cuts, the cut at which each block starts (and one for the end), and the model's marks a text."""
     cuts = Cuts(text)
     starts = array("q")
-    offset = marks = 0
+    offset = marks = seen = 0
     good: dict[int, int] = {}
     for batch in batches(_stretches(blocks)):
         tokenized = await tokenize([stretch.text for stretch in batch])
         for (number, start, inner), each in zip(batch, tokenized, strict=True):
+            block = blocks[number]
             if not start:
-                block = blocks[number]
-                good = boundaries.levels(block.text, by_line=block.kind in BY_LINE)
+                good, seen = {}, 0
                 offset += len(blocks[number - 1].text) + len(BETWEEN) if number else 0
                 starts.append(len(cuts.at))
                 cuts.add(offset, _beginning(blocks, number))
+            if (upto := start + len(inner)) >= seen:
+                first, seen = seen, boundaries.rest(block.text, upto + 1, STRETCH_CHARS)
+                by_line = block.kind in BY_LINE
+                good = {at: each for at, each in good.items() if at >= start} | boundaries.levels(
+                    block.text, by_line=by_line, first=first, last=seen
+                )
             marks = max(marks, sum(1 for first, last in each.spans if first == last))
             _add(cuts, (offset, start), len(inner), each, good)
         await asyncio.sleep(0)

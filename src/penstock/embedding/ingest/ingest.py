@@ -3,16 +3,16 @@
     take → whose? → lock → what is wanted → read → build → put → tell → count (with the document's row) → commit
 
 Promises: a crash anywhere repeats documents and halves none; what a document's job wanted is put only while nobody
-wanted something later, and what was deleted meanwhile is deleted again; one bad document fails by itself; a job whose
-key is gone or has no money left ends with that reason, one that a limit keeps waiting lets the others pass.
+wanted something later, and what was deleted meanwhile is deleted again; one bad document fails by itself, also one for
+which a try of several never ends well; a job whose key is gone or has no money left ends with that reason, one that a
+limit keeps waiting lets the others pass; what was paid is its job's, whatever came of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from penstock.embedding.catalog.backlog import Taken
@@ -21,13 +21,14 @@ from penstock.embedding.catalog.collections import (
     DocumentDoc,
     Failure,
     Source,
-    model_of,
+    marked,
 )
 from penstock.embedding.catalog.jobs import JobDoc, changed
 from penstock.embedding.catalog.library import Library
-from penstock.embedding.ingest.building import Builder, Built, Opened, Spent
+from penstock.embedding.ingest.building import Bill, Builder, Opened
 from penstock.embedding.ingest.near_report import NearReport
 from penstock.embedding.ingest.outcomes import Outcome, settled_row
+from penstock.embedding.ingest.placing import Batch, Placing, able_spaces
 from penstock.kernel.context import Principal
 from penstock.kernel.errors import (
     Forbidden,
@@ -39,7 +40,6 @@ from penstock.kernel.errors import (
     Unauthenticated,
     Unavailable,
 )
-from penstock.ports.index import CHUNKS_MOST, PUT_BYTES_MOST
 from penstock.ports.records import Write
 
 _log = logging.getLogger("penstock.embedding")
@@ -50,18 +50,6 @@ PAUSE_MOST_S: Final = 30.0
 CHANGES_MOST: Final = 8
 REFUSALS: Final = (Unauthenticated, Forbidden, OverBudget)
 """What a key is refused with, whatever it asks to have embedded."""
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Documents of one job that are worked on together."""
-
-    collection: CollectionDoc
-    job: JobDoc
-    who: Principal
-    spaces: tuple[str, ...]
-    """Those to put into; vectors of the collection's others cannot be had any more."""
-    outcomes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
 
 
 class Ingest:
@@ -76,6 +64,7 @@ class Ingest:
         self._index = library.index
         self._clock = library.clock
         self._builder = builder
+        self._placing = Placing(library, builder)
         self._near = NearReport()
         self._most = documents_at_once
         self._tries: dict[str, int] = {}
@@ -104,7 +93,9 @@ class Ingest:
                 self.at_work -= 1
 
     async def _stumbled(self, taken: Taken, error: Exception) -> None:
-        """Have documents wait that could not be worked on just now; after too many times, end them."""
+        """Have documents wait that could not be worked on just now; after too many times, try each by itself, and end
+        what fails then.
+        """
         is_limit = isinstance(error, OverLimit)
         tries = 0 if is_limit else self._tries.get(taken.job, 0) + 1
         self._tries[taken.job] = tries
@@ -114,8 +105,11 @@ class Ingest:
             self.stumbles += 1
             _log.exception("the work on %s stumbled", taken.job)
         after_s = getattr(error, "retry_after_s", None) or min(2.0**tries, PAUSE_MOST_S)
-        if tries <= TRIES_MOST:
+        if is_limit or (tries <= TRIES_MOST and not taken.is_alone):
             self._backlog.put_back(taken, after_s=min(max(after_s, 0.05), PAUSE_MOST_S))
+            return
+        if len(taken.places) > 1:
+            self._backlog.put_back(taken, alone=True)
             return
         try:
             failure = failure_of(error, retryable=True)
@@ -129,6 +123,8 @@ class Ingest:
     async def _work(self, taken: Taken) -> None:
         job = await self._jobs.get(taken.job)
         collection = None if job is None or not job.is_open else await self._book.get(job.uid)
+        if job is not None and job.is_open and collection is None:
+            await self._jobs.forget(job.id)  # it came to be beside its collection's deletion
         if job is None or collection is None or collection.deleted:
             await self._done(taken)
             return
@@ -136,7 +132,7 @@ class Ingest:
         if outcome is None:
             try:
                 who = await self._library.principals.principal_of(job.key_id)
-                batch = _Batch(collection, job, who, await self._spaces(collection, job))
+                batch = Batch(collection, job, who, await self._spaces(collection, job))
                 await self._ingest(batch, tuple(dict.fromkeys(taken.documents)))
             except (*REFUSALS, NotFound) as error:
                 outcome = await self._refused(job, error)
@@ -168,17 +164,17 @@ class Ingest:
 
     async def _spaces(self, collection: CollectionDoc, job: JobDoc) -> tuple[str, ...]:
         """Return the spaces to put into. Raises NotFound for a model that is gone or became another version."""
-        wanted = (job.space,) if job.kind == "migration" else collection.spaces
-        able = tuple(
-            [space for space in wanted if self._library.embedder.space(model_of(space)).name == space]
-        )
+        able = able_spaces(self._library, collection, job)
         if not able and job.kind == "ingest" and self.follow is not None:
             await self.follow(collection)
             now = await self._book.get(collection.uid)
             able = (now.building,) if now is not None and now.building else ()
         if not able:
             raise NotFound(
-                "The model is of another version now.", code="model_changed", field="model", value=wanted[0]
+                "The model is of another version now, or gone.",
+                code="model_changed",
+                field="model",
+                value=job.space or collection.space,
             )
         return able
 
@@ -187,29 +183,44 @@ class Ingest:
         job = await self._jobs.get(taken.job)
         collection = None if job is None else await self._book.get(job.uid)
         if job is not None and collection is not None:
-            batch = _Batch(collection, job, NOBODY, ())
+            batch = Batch(collection, job, NOBODY, ())
             batch.outcomes = dict.fromkeys(taken.documents, outcome)
             async with self._library.locks.held(collection.uid, taken.documents):
                 await self._settle(batch)
         await self._done(taken)
 
-    async def _ingest(self, batch: _Batch, documents: tuple[str, ...]) -> None:
+    async def _ingest(self, batch: Batch, documents: tuple[str, ...]) -> None:
+        async with self._library.locks.held(batch.collection.uid, documents):
+            opened = await self._read(batch, documents)
+            try:
+                await self._index_all(batch, opened)
+                await self._settle(batch)
+            except Exception:  # because what was paid is the job's, whatever became of it
+                await self._billed(batch)
+                raise
+
+    async def _read(self, batch: Batch, documents: tuple[str, ...]) -> list[Opened]:
+        """Return those of the documents that there is something to put of."""
         uid = batch.collection.uid
-        async with self._library.locks.held(uid, documents):
-            opened: list[Opened] = []
-            for document_id in documents:
-                doc, _ = await self._book.document(uid, document_id)
-                outcome, source = _wanted(batch, doc)
-                if source is None:
-                    batch.outcomes[document_id] = outcome
-                    continue
-                read = await self._opened(uid, document_id, source)
-                if isinstance(read, Outcome):
-                    batch.outcomes[document_id] = read
-                else:
-                    opened.append(read)
-            await self._index_all(batch, opened)
-            await self._settle(batch)
+        opened: list[Opened] = []
+        for document_id in documents:
+            doc, _ = await self._book.document(uid, document_id)
+            outcome, source = _wanted(batch, doc)
+            if source is None:
+                batch.outcomes[document_id] = outcome
+                continue
+            read = await self._opened(uid, document_id, source)
+            if isinstance(read, Outcome):
+                batch.outcomes[document_id] = read
+            else:
+                opened.append(read)
+        return opened
+
+    async def _billed(self, batch: Batch) -> None:
+        """Tell a job what was paid though the work on its documents broke off."""
+        bill = batch.bill
+        if bill.tokens or bill.cost_nanos:
+            await self._jobs.change(batch.job.id, lambda now: now.billed(bill.tokens, bill.cost_nanos))
 
     async def _opened(self, uid: str, document_id: str, source: Source) -> Opened | Outcome:
         """Return a document's blocks, or why there are none. Raises what may pass."""
@@ -220,7 +231,7 @@ class Ingest:
         except PenstockError as error:
             return Outcome("failed", failure=failure_of(error, retryable=False))
 
-    async def _index_all(self, batch: _Batch, opened: list[Opened]) -> None:
+    async def _index_all(self, batch: Batch, opened: list[Opened]) -> None:
         """Have documents in the index, together; where one is refused, each by itself."""
         try:
             await self._index_some(batch, opened)
@@ -234,40 +245,31 @@ class Ingest:
             for each in opened:
                 await self._index_all(batch, [each])
 
-    async def _index_some(self, batch: _Batch, opened: list[Opened]) -> None:
+    async def _index_some(self, batch: Batch, opened: list[Opened]) -> None:
         if not opened:
             return
-        collection, spent = batch.collection, Spent()
-        by_space: dict[str, list[Built]] = {}
-        for space in batch.spaces:
-            by_space[space], took = await self._builder.build(batch.who, collection, space, opened)
-            spent = spent.and_also(took.tokens, took.cost_nanos)
-        for space, built in by_space.items():
-            for page in _pages(built):
-                documents = [each.document for each in page]
-                await self._index.put(collection.place, space, documents, precision=collection.precision)
-            self._builder.let_go(space, built)
-        gone = [space for space in collection.spaces if space not in batch.spaces]
-        if batch.job.kind == "ingest":
-            for space in gone:  # nothing more can be put there, and what stands there is of before
-                await self._index.delete(collection.place, [each.id for each in opened], space=space)
+        placed = await self._placing.put(batch, opened)
         for number, each in enumerate(opened):
-            rows = [built[number] for built in by_space.values()]
+            rows = [built[number] for built in placed.rows.values()]
             is_new = batch.job.kind == "ingest"
+            if not rows:  # a migration's space is let go of
+                batch.outcomes[each.id] = Outcome("superseded")
+                continue
             batch.outcomes[each.id] = Outcome(
                 "done",
                 source=each.source,
                 parsed=each.parsed,
+                builds=placed.builds,
                 chunks=len(rows[0].document.chunks),
                 embedded=sum([row.embedded for row in rows]),
                 reused=sum([row.reused for row in rows]),
-                spent=spent if number == 0 else Spent(),
-                near=await self._near.of(collection.uid, rows[0].document) if is_new else (),
+                omitted=each.parsed.omitted if is_new else (),
+                near=await self._near.of(batch.collection.uid, rows[0].document) if is_new else (),
             )
 
     # --------------------------------------------------------------------------------------------------- the ends
 
-    async def _settle(self, batch: _Batch) -> None:
+    async def _settle(self, batch: Batch) -> None:
         """Tell of what changed, and write down how the documents ended, with their rows."""
         collection, job = batch.collection, batch.job
         changes = [
@@ -276,14 +278,19 @@ class Ingest:
             if outcome.source is not None and job.kind == "ingest"
         ]
         await self._library.events.tell(collection, changes)
+
+        def paid(now: JobDoc) -> JobDoc:
+            return now.billed(batch.bill.tokens, batch.bill.cost_nanos)
+
         for _ in range(CHANGES_MOST):
             rows = {name: await self._settled(batch, name) for name in batch.outcomes}
             ends = {name: outcome.end() for name, (outcome, _) in rows.items()}
             writes = [write for _, write in rows.values() if write is not None]
             try:
-                await self._jobs.settle(job.id, ends, self._clock.wall_s(), writes)
+                await self._jobs.settle(job.id, ends, self._clock.wall_s(), writes, also=paid)
             except StaleVersion:
                 continue
+            batch.bill = Bill()
             self.documents_ended += len(ends)
             self.documents_failed += sum([end.kind == "failed" for end in ends.values()])
             break
@@ -295,7 +302,7 @@ class Ingest:
                 kept = () if doc is None else _kept(doc)
                 await self._library.sources.drop(collection.uid, name, until=job.id, but=kept)
 
-    async def _settled(self, batch: _Batch, name: str) -> tuple[Outcome, Write | None]:
+    async def _settled(self, batch: Batch, name: str) -> tuple[Outcome, Write | None]:
         """Return how a document ended, as its row is now, and what to write there."""
         outcome, collection, job = batch.outcomes[name], batch.collection, batch.job
         doc, version = await self._book.document(collection.uid, name)
@@ -308,7 +315,7 @@ class Ingest:
                 # Another process put something later before this was put: that is put again.
                 await self._index_some(batch, [await self._builder.open(job.uid, name, doc.held)])
                 outcome = batch.outcomes[name]
-        return settled_row(job, doc, version, outcome, spaces=batch.spaces, now_s=self._clock.wall_s())
+        return settled_row(job, doc, version, outcome, now_s=self._clock.wall_s())
 
 
 def failure_of(error: Exception, *, retryable: bool) -> Failure:
@@ -319,7 +326,7 @@ def failure_of(error: Exception, *, retryable: bool) -> Failure:
     return Failure(code="internal_error", message=told, retryable=retryable)
 
 
-def _wanted(batch: _Batch, doc: DocumentDoc | None) -> tuple[Outcome, Source | None]:
+def _wanted(batch: Batch, doc: DocumentDoc | None) -> tuple[Outcome, Source | None]:
     """Return what is to be put of a document; where nothing is, how it ends."""
     if doc is None or doc.deleted:
         return Outcome("superseded"), None
@@ -327,9 +334,9 @@ def _wanted(batch: _Batch, doc: DocumentDoc | None) -> tuple[Outcome, Source | N
         return Outcome("superseded"), doc.held
     if doc.job != batch.job.id or not doc.waits:
         return Outcome("superseded"), None
-    told = doc.latest.print
-    if doc.held is not None and all(doc.spaces.get(space) == told for space in batch.spaces):
-        return Outcome("unchanged"), None
+    told = {space: marked(doc.latest, batch.collection.build_of(space)) for space in batch.spaces}
+    if doc.held is not None and all(doc.spaces.get(space) == mark for space, mark in told.items()):
+        return Outcome("unchanged", omitted=doc.omitted), None
     return Outcome("superseded"), doc.latest
 
 
@@ -338,25 +345,6 @@ def _is_overtaken(job: JobDoc, doc: DocumentDoc, put: Source) -> bool:
     if doc.held is None or doc.held.print == put.print:
         return False
     return job.kind == "migration" or (doc.job != job.id and not doc.waits)
-
-
-def _pages(built: Sequence[Built]) -> list[list[Built]]:
-    """Divide documents into what one put takes."""
-    pages: list[list[Built]] = [[]]
-    chunks = size = 0
-    for each in built:
-        its_size = _size_bytes(each)
-        chunks, size = chunks + len(each.document.chunks), size + its_size
-        if pages[-1] and (chunks > CHUNKS_MOST or size > PUT_BYTES_MOST):
-            pages.append([])
-            chunks, size = len(each.document.chunks), its_size
-        pages[-1].append(each)
-    return pages
-
-
-def _size_bytes(built: Built) -> int:
-    """Return the most that a document's chunks can be: a letter has up to four bytes."""
-    return sum([4 * len(each.text) + len(each.vector) + len(each.tokens) for each in built.document.chunks])
 
 
 def _kept(doc: DocumentDoc) -> tuple[str, ...]:

@@ -18,7 +18,14 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from penstock.embedding.catalog.announcing import Announcer
-from penstock.embedding.catalog.collections import CollectionDoc, DocumentDoc, Failure, Source, document_write
+from penstock.embedding.catalog.collections import (
+    CollectionDoc,
+    DocumentDoc,
+    Failure,
+    Source,
+    document_write,
+    no_collection,
+)
 from penstock.embedding.catalog.jobs import End, JobDoc, list_write
 from penstock.embedding.catalog.library import Library
 from penstock.embedding.catalog.sources import kept_as
@@ -87,7 +94,8 @@ class Intake:
     ) -> JobDoc:
         """Take documents in, as a job of `principal`; `unread` are those that were none, and fail with it.
 
-        Raises OverLimit (the project has as many jobs or documents open as it may), Invalid, Unavailable.
+        Raises OverLimit (the project has as many jobs or documents open as it may), Invalid, Unavailable, NotFound (the
+        collection is deleted meanwhile).
         """
         library = self._library
         await self.check_key(principal)
@@ -103,10 +111,11 @@ class Intake:
                 kind="ingest",
                 created_s=now_s,
                 begun_s=now_s,
+                reserved=len(sent) + len(unread),
                 runner=library.runner,
                 leased_until_s=now_s + LEASE_S,
             )
-            await library.jobs.add(job)
+            await self._begin(job)
         for first in range(0, len(sent), PAGE):
             await self._write(collection, job, sent[first : first + PAGE])
         await self._fail(job, unread)
@@ -134,7 +143,7 @@ class Intake:
                 retry_after_s=RETRY_AFTER_S,
                 remedy="Wait until some have ended, or send more documents at a time.",
             )
-        waiting = sum([job.counts.documents - job.counts.ended for job in busy])
+        waiting = sum([job.waiting for job in busy if job.kind == "ingest"])
         if waiting and waiting + count > bounds.open_documents:
             raise OverLimit(
                 "The project has as many documents waiting as it may.",
@@ -156,6 +165,18 @@ class Intake:
                 remedy="Delete some, or use another collection.",
             )
 
+    async def _begin(self, job: JobDoc) -> None:
+        """Write a job down while its collection is there. Raises NotFound."""
+        library = self._library
+        for _ in range(TRIES_MOST):
+            stands = await library.book.standing(job.uid)
+            try:
+                await library.jobs.add(job, [stands])
+            except StaleVersion:
+                continue
+            return
+        raise StaleVersion
+
     async def _write(self, collection: CollectionDoc, job: JobDoc, page: Sequence[Sent]) -> None:
         """Keep a page's bytes, then write its documents down and count them in their job, all or nothing."""
         library = self._library
@@ -168,9 +189,13 @@ class Intake:
         for _ in range(TRIES_MOST):
             writes = [await self._row(collection.uid, job, name, source) for name, source in sources.items()]
             try:
-                await library.jobs.change(job.id, counted, [list_write(job.id, list(sources)), *writes])
+                now = await library.jobs.change(job.id, counted, [list_write(job.id, list(sources)), *writes])
             except StaleVersion:
                 continue
+            if now is None:  # the collection was deleted, and its jobs with it
+                for name in sources:
+                    await library.sources.drop(collection.uid, name, until=job.id)
+                raise no_collection(collection.name)
             return
         raise StaleVersion
 
@@ -192,12 +217,10 @@ class Intake:
         names = list(unread)
         for first in range(0, len(names), PAGE):
             page = names[first : first + PAGE]
-
-            until_s = self._library.clock.wall_s() + LEASE_S
-            longer = methodcaller("longer", len(page), until_s)
-            await self._library.jobs.change(job.id, longer, [list_write(job.id, page)])
+            now_s = self._library.clock.wall_s()
             ends = {name: End(kind="failed", failure=unread[name]) for name in page}
-            await self._library.jobs.settle(job.id, ends, self._library.clock.wall_s())
+            longer = methodcaller("longer", len(page), now_s + LEASE_S)
+            await self._library.jobs.settle(job.id, ends, now_s, [list_write(job.id, page)], also=longer)
 
     def _door(self, owner: str) -> asyncio.Lock:
         """Return where a project's callers go through one at a time, so that its bounds hold."""

@@ -19,7 +19,6 @@ COLLECTIONS_MOST: Final = 4
 CHUNKS_MOST: Final = 10_000
 TOLD_MOST: Final = 20
 """Pairs told of one document."""
-CHUNKS_PER_TURN: Final = 16
 BETWEEN: Final = "\n"
 """What stands in a chunk's name between document, position and digest; no id has it."""
 
@@ -38,7 +37,7 @@ class NearReport:
         if len(self._seen) > COLLECTIONS_MOST:
             self._seen.popitem(last=False)
         told: list[NearDuplicate] = []
-        for number, chunk in enumerate(document.chunks, 1):
+        for chunk in document.chunks:
             name = BETWEEN.join((document.id, str(chunk.position), chunk.digest))
             near = seen.add(name, chunk.text)
             if near is not None and len(told) < TOLD_MOST:
@@ -52,6 +51,5 @@ class NearReport:
                             similarity=round(near.similarity, 3),
                         )
                     )
-            if number % CHUNKS_PER_TURN == 0:
-                await asyncio.sleep(0)
+            await asyncio.sleep(0)  # a chunk takes a millisecond or so
         return tuple(told)

@@ -46,6 +46,7 @@ class Removal:
                 except StaleVersion:
                     pass  # sent anew a moment ago: the row is that one's now
             await library.sources.drop(collection.uid, document_id, until=doc.job)
+            await library.sources.tidy(collection.uid)
 
     async def _marked(self, uid: str, document_id: str) -> DocumentDoc:
         """Mark a document as deleted, durably: whoever has it on its way in will see that. Raises NotFound."""
@@ -72,15 +73,16 @@ class Removal:
     async def finish(self, collection: CollectionDoc) -> None:
         """Let go of all that a deleted collection has left."""
         library, uid = self._library, collection.uid
+        # The jobs first: without its job, what is being taken in or worked on just now writes nothing more down.
+        while jobs := await library.jobs.of(uid):
+            for job in jobs:
+                await library.jobs.forget(job.id)
         while page := await library.book.documents(uid, limit=PAGE):
             await library.events.tell(collection, [(doc.id, "") for doc in page])
             await library.book.rows.transact([document_deletion(uid, doc.id) for doc in page])
         # What was on its way finds no row of its document now; what was put before it could see that goes here.
         await library.index.delete(collection.place)
         await library.sources.drop_all(uid)
-        while jobs := await library.jobs.of(uid):
-            for job in jobs:
-                await library.jobs.forget(job.id)
         await library.book.drop(uid)
 
     async def finish_documents(self, collection: CollectionDoc) -> None:

@@ -1,18 +1,20 @@
 """A job tried again, and a job called off.
 
 Promises: what is tried again is what failed for a reason that may pass, under the key of whoever asks; its counts are
-taken back with its ends, so that the job is counted exactly; a job that is called off ends what it has begun.
+taken back with its ends, once however many ask, so that the job is counted exactly; a job that is called off ends what
+it has begun.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import structs
 
 from penstock.embedding.catalog.announcing import Announcer
 from penstock.embedding.catalog.collections import document_write
-from penstock.embedding.catalog.jobs import End, JobDoc, changed
+from penstock.embedding.catalog.jobs import JobDoc, changed
 from penstock.embedding.catalog.library import Library
 from penstock.kernel.errors import Conflict, StaleVersion
 from penstock.ports.records import Write
@@ -29,10 +31,10 @@ async def retry(library: Library, announcer: Announcer, job: JobDoc, key_id: str
     after, again = "", 0
     while failures := await library.jobs.failures(job.id, after, PAGE):
         after = failures[-1][0]
-        ended = {name: end for name, end in failures if end.failure is not None and end.failure.retryable}
-        if ended:
-            await _reopened(library, begun, ended)
-            again += len(ended)
+        names = [name for name, end in failures if end.failure is not None and end.failure.retryable]
+        if names:
+            await _reopened(library, begun, names)
+            again += len(names)
     if not again:
         raise Conflict(
             "Nothing of the job can be tried again.",
@@ -55,15 +57,15 @@ async def cancel(library: Library, job: JobDoc) -> JobDoc:
     return told
 
 
-async def _reopened(library: Library, job: JobDoc, ended: dict[str, End]) -> None:
+async def _reopened(library: Library, job: JobDoc, documents: Sequence[str]) -> None:
     for _ in range(TRIES_MOST):
         writes: list[Write] = []
-        for name in ended if job.kind == "ingest" else ():
+        for name in documents if job.kind == "ingest" else ():
             doc, version = await library.book.document(job.uid, name)
             if doc is not None and doc.job == job.id and doc.failure is not None:
                 writes.append(document_write(job.uid, structs.replace(doc, failure=None), version))
         try:
-            await library.jobs.reopen(job, ended, writes)
+            await library.jobs.reopen(job, documents, writes)
         except StaleVersion:
             continue
         return

@@ -2,13 +2,14 @@
 
 Promises: as `migration` has them; documents that are sent meanwhile go into both spaces; before the check every
 document that stands in the space of before stands in the new one as it is now; a crash at any step is taken up by the
-next look; a model whose version changed by itself (an upgrade) is followed, eagerly or from the first search on.
+next look; a model whose version changed by itself (an upgrade) is followed, eagerly or from the first search on, once:
+where that failed or was called off, only somebody who asks begins it again.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from hashlib import sha256
 from heapq import nsmallest
 from operator import methodcaller
@@ -17,20 +18,33 @@ from typing import Final
 from msgspec import structs
 
 from penstock.embedding.catalog.announcing import LEASE_S, Announcer
-from penstock.embedding.catalog.collections import CollectionDoc, model_of
+from penstock.embedding.catalog.collections import CollectionDoc, marked
+from penstock.embedding.catalog.embedder import is_alive
 from penstock.embedding.catalog.jobs import JobDoc, changed, list_write
 from penstock.embedding.catalog.library import Library
 from penstock.embedding.migrations.migration import (
     UNDER_WAY,
     Migration,
     MigrationBook,
+    Open,
     State,
+    Turn,
+    begun,
+    let_go,
     rolled_back,
     switched,
     without,
 )
 from penstock.embedding.migrations.recall import PROBES_MOST, Finder, check
-from penstock.kernel.errors import Conflict, Invalid, OverLimit, PenstockError, Unavailable
+from penstock.kernel.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    OverLimit,
+    PenstockError,
+    StaleVersion,
+    Unavailable,
+)
 from penstock.kernel.ids import new_id
 
 _log = logging.getLogger("penstock.embedding")
@@ -38,8 +52,8 @@ PAGE: Final = 500
 DAY_S: Final = 86_400.0
 REST_S: Final = 10.0
 """Seconds until a migration is looked at again that could not go on."""
-BEGINNING_S: Final = 30.0
-"""Seconds within which a migration that was written down is begun, or never is."""
+KEPT_LOOK_S: Final = 60.0
+"""Seconds between two looks at migrations whose rows of before are kept."""
 
 
 class Migrations:
@@ -55,6 +69,7 @@ class Migrations:
         self._finder = finder
         self._kept_s = kept_days * DAY_S
         self._resting: dict[str, float] = {}
+        self._kept_seen_s = -KEPT_LOOK_S
 
     # ------------------------------------------------------------------------------------------------ as asked for
 
@@ -79,15 +94,7 @@ class Migrations:
             created_s=now_s,
             changed_s=now_s,
         )
-        await self.book.add(migration)
-
-        def begun(doc: CollectionDoc) -> CollectionDoc | None:
-            if doc.building or doc.deleted or space in doc.spaces or doc.space != migration.before:
-                return None
-            return structs.replace(doc, building=space, migration=migration.id)
-
-        if await library.book.change(collection.uid, begun) is None:
-            await self.book.drop(migration.id)
+        if not await self.book.begin(migration, lambda doc: begun(doc, migration)):
             raise Conflict(
                 "The collection is being changed, or keeps the rows of that model.",
                 code="migration_under_way",
@@ -101,40 +108,44 @@ class Migrations:
     async def switch(self, migration: Migration, key_id: str) -> Migration:
         """Search the new space from now on. Raises Conflict where it is not ready."""
         if migration.state == "blocked":
-            told = await self.book.change(
-                migration.id,
-                lambda now: structs.replace(now, key_id=key_id, state="checking", automatic=True),
-            )
-            return await self._advance(told or migration)
-        if migration.state not in ("ready", "rolled_back"):
-            raise _not_now(migration, "switched")
+            told = await self._enter(migration, "checking", of=("blocked",), key_id=key_id, automatic=True)
+            return await self._advance(told)
         return await self._switch(migration)
 
     async def rollback(self, migration: Migration) -> Migration:
         """Search the space of before again. Raises Conflict where it is gone."""
-        done = await self._library.book.change(migration.uid, lambda doc: rolled_back(doc, migration))
-        if done is None:
-            raise _not_now(migration, "rolled back")
-        return await self._enter(migration, "rolled_back", drop=migration.after)
+        return await self._enter(
+            migration,
+            "rolled_back",
+            of=("switched",),
+            turn=lambda doc: rolled_back(doc, migration),
+            drop=migration.after,
+            drop_after_s=self._library.clock.wall_s() + self._kept_s,
+        )
 
     async def finish(self, migration: Migration) -> Migration:
         """Let go of the space that is not searched now rather than later. Raises Conflict."""
         if migration.state not in ("switched", "rolled_back") or not migration.drop:
             raise _not_now(migration, "finished")
-        done = await self._enter(migration, migration.state, drop=migration.drop, drop_after_s=0.0)
-        return await self._dropped(done)
+        done = await self._enter(migration, migration.state, of=(migration.state,), drop_after_s=0.0)
+        try:
+            return await self._dropped(done)
+        except Conflict:  # a look that came meanwhile has done it
+            return await self.book.get(migration.id) or done
 
     async def cancel(self, migration: Migration) -> Migration:
         """Call a change off that has not been switched. Raises Conflict."""
-        if migration.state not in UNDER_WAY:
-            raise _not_now(migration, "cancelled")
-        await self._library.jobs.change(migration.job, lambda job: changed(job, cancelled=True))
-        return await self._enter(migration, "cancelled", drop=migration.after, drop_after_s=0.0)
+        done = await self._enter(migration, "cancelled", of=UNDER_WAY, drop=migration.after)
+        await self._call_off(done)
+        return done
 
     async def follow(self, collection: CollectionDoc) -> None:
-        """Begin the change to the version that a collection's model has become, if it has."""
-        space = self._library.embedder.space(collection.model).name
-        if space == collection.space or collection.building:
+        """Begin the change to the version that a collection's model has become, if it has, and nobody declined it."""
+        try:
+            space = self._library.embedder.space(collection.model).name
+        except NotFound:
+            return  # there is no such model any more
+        if space in (collection.space, collection.declined) or collection.building:
             return
         try:
             await self.start(collection, collection.model, collection.key_id)
@@ -147,7 +158,7 @@ class Migrations:
         now = await self._library.book.get(collection.uid)
         migration = None if now is None or not now.migration else await self.book.get(now.migration)
         if migration is not None:
-            self._library.backlog.hasten(collection.owner, migration.job, documents)
+            await self._announcer.hasten(migration.job, documents)
 
     # ------------------------------------------------------------------------------------------------- by themselves
 
@@ -155,11 +166,19 @@ class Migrations:
         """Bring every migration as far as it goes now; one that could not go on is left alone for a while."""
         now_s = self._library.clock.monotonic_s()
         self._resting = {name: until_s for name, until_s in self._resting.items() if until_s > now_s}
-        for migration in await self.book.open():
+        await self._tend("yes", now_s)
+        if now_s - self._kept_seen_s >= KEPT_LOOK_S:
+            self._kept_seen_s = now_s
+            await self._tend("kept", now_s)
+
+    async def _tend(self, how: Open, now_s: float) -> None:
+        async for migration in self.book.open(how):
             if migration.id in self._resting:
                 continue
             try:
                 await self._advance(migration)
+            except Conflict:
+                continue  # somebody took another step meanwhile: the next look goes on from there
             except PenstockError as error:
                 self._resting[migration.id] = now_s + REST_S
                 _log.warning("the migration %s cannot go on just now: %s", migration.id, error)
@@ -168,20 +187,18 @@ class Migrations:
         collection = await self._library.book.get(migration.uid)
         if collection is None or collection.deleted:
             return migration  # all of it goes with the collection
-        is_begun = collection.migration == migration.id
-        if migration.state in UNDER_WAY and not is_begun and self._is_old(migration):
-            return await self._enter(migration, "failed", reason="It was never begun.", drop=migration.after)
-        if migration.state in ("building", "blocked") and is_begun:
+        if migration.state in ("building", "blocked"):
             migration = await self._built(migration)
         if migration.state == "checking":
-            return await self._checked(collection, migration)
-        if migration.drop and self._library.clock.wall_s() >= migration.drop_after_s:
+            migration = await self._checked(collection, migration)
+        if migration.state == "ready" and migration.automatic:
+            migration = await self._switch(migration)
+        if not migration.drop:
+            return migration
+        is_over = migration.drop in collection.dropping
+        if is_over or self._library.clock.wall_s() >= migration.drop_after_s:
             return await self._dropped(migration)
         return migration
-
-    def _is_old(self, migration: Migration) -> bool:
-        """Tell whether a migration cannot be one that is being begun right now."""
-        return self._library.clock.wall_s() > migration.created_s + BEGINNING_S
 
     async def _built(self, migration: Migration) -> Migration:
         """Look how far the job is."""
@@ -190,25 +207,27 @@ class Migrations:
             await self._job(migration)
         elif job.status == "complete":
             if migration.blocked_by != "check":
-                return await self._enter(migration, "checking")
+                return await self._enter(migration, "checking", of=(migration.state,))
         elif job.status in ("partial", "failed") and migration.state == "building":
             reason = f"Its job ended {job.status}: retry the job {job.id}, or cancel the migration."
-            return await self._enter(migration, "blocked", reason=reason, blocked_by="job")
+            return await self._enter(migration, "blocked", of=("building",), reason=reason, blocked_by="job")
         elif job.status == "cancelled":
-            return await self._enter(migration, "cancelled", drop=migration.after, drop_after_s=0.0)
+            return await self._enter(migration, "cancelled", of=(migration.state,), drop=migration.after)
         elif job.is_open and migration.state == "blocked":
-            return await self._enter(migration, "building")
+            return await self._enter(migration, "building", of=("blocked",))
         return migration
 
     async def _checked(self, collection: CollectionDoc, migration: Migration) -> Migration:
         """Complete the new space, and see what it finds."""
         library = self._library
+        of: Collection[State] = ("checking",)
         missing, sample = await self._compared(collection, migration)
         if missing:
+            told = await self._enter(migration, "building", of=of)
             job = await library.jobs.get(migration.job)
             if job is not None:
                 await self._again(job, missing)
-            return await self._enter(migration, "building")
+            return told
         try:
             who = await library.principals.principal_of(migration.key_id)
             after = structs.replace(collection, space=migration.after)
@@ -216,18 +235,16 @@ class Migrations:
         except (OverLimit, Unavailable):
             if library.clock.wall_s() < migration.changed_s + DAY_S:
                 raise  # it may pass: the next look tries again
-            return await self._enter(
-                migration, "blocked", reason="The check could not be made for a day.", blocked_by="check"
-            )
+            reason = "The check could not be made for a day."
+            return await self._enter(migration, "blocked", of=of, reason=reason, blocked_by="check")
         except PenstockError as error:
             reason = f"The check could not be made: {error}"[:500]
-            return await self._enter(migration, "blocked", reason=reason, blocked_by="check")
+            return await self._enter(migration, "blocked", of=of, reason=reason, blocked_by="check")
         if found.missing:
             return await self._enter(
-                migration, "failed", reason=found.missing, check=found, drop=migration.after, drop_after_s=0.0
+                migration, "failed", of=of, reason=found.missing, check=found, drop=migration.after
             )
-        migration = await self._enter(migration, "ready", check=found)
-        return await self._switch(migration) if migration.automatic else migration
+        return await self._enter(migration, "ready", of=of, check=found)
 
     async def _compared(
         self, collection: CollectionDoc, migration: Migration
@@ -242,7 +259,9 @@ class Migrations:
             after = page[-1].id
             held = [doc for doc in page if doc.held is not None and not doc.deleted]
             missing += [
-                doc.id for doc in held if doc.held and doc.spaces.get(migration.after) != doc.held.print
+                doc.id
+                for doc in held
+                if doc.held and doc.spaces.get(migration.after) != marked(doc.held, migration.id)
             ]
             if len(missing) >= PAGE:
                 break
@@ -283,43 +302,73 @@ class Migrations:
             runner=self._library.runner,
             leased_until_s=now_s + LEASE_S,
         )
-        await self._library.jobs.add(job)
+        try:
+            await self._library.jobs.add(job)
+        except StaleVersion:
+            return  # a look that came meanwhile has made it
         await self._announcer.announce(job)
 
     async def _switch(self, migration: Migration) -> Migration:
         library = self._library
-        keeps = library.embedder.space(model_of(migration.before)).name == migration.before
-        done = await library.book.change(
-            migration.uid, lambda doc: switched(doc, migration, keeps_before=keeps)
-        )
-        if done is None:
-            raise _not_now(migration, "switched")
-        kept_s = self._kept_s if keeps else 0.0
+        keeps = is_alive(library.embedder, migration.before)
         return await self._enter(
-            migration, "switched", drop=migration.before, drop_after_s=library.clock.wall_s() + kept_s
+            migration,
+            "switched",
+            of=("ready", "rolled_back"),
+            turn=lambda doc: switched(doc, migration, keeps_before=keeps),
+            drop=migration.before,
+            drop_after_s=library.clock.wall_s() + self._kept_s if keeps else 0.0,
         )
 
     async def _dropped(self, migration: Migration) -> Migration:
         """Let go of a space: from now on nobody writes there, then its rows go."""
         library, space = self._library, migration.drop
-        await library.book.change(migration.uid, lambda doc: without(doc, space))
+        await self._call_off(migration)
+        await library.book.change(migration.uid, lambda doc: without(doc, migration))
         doc = await library.book.get(migration.uid)
-        if doc is not None and space not in doc.spaces:
+        if doc is not None and space in doc.dropping:
             await library.index.delete(doc.place, space=space)
         state: State = "ended" if migration.state in ("switched", "rolled_back") else migration.state
-        return await self._enter(migration, state, drop="")
+        return await self._enter(
+            migration,
+            state,
+            of=(migration.state,),
+            turn=lambda doc: let_go(doc, space),
+            drop="",
+            reason=migration.reason,
+        )
 
-    async def _enter(self, migration: Migration, state: State, **changes: object) -> Migration:
+    async def _call_off(self, migration: Migration) -> None:
+        """Have nothing more built for a migration that is over."""
+        await self._library.jobs.change(
+            migration.job, lambda job: changed(job, cancelled=True) if job.is_open else None
+        )
+
+    async def _enter(
+        self,
+        migration: Migration,
+        state: State,
+        *,
+        of: Collection[State],
+        turn: Turn | None = None,
+        **changes: object,
+    ) -> Migration:
+        """Bring a migration that is in one of `of` now to `state`, and its collection to what `turn` makes of it; both
+        or neither. Raises Conflict where either is not so any more.
+        """
         now_s = self._library.clock.wall_s()
-        if changes.get("drop") and "drop_after_s" not in changes:
-            changes["drop_after_s"] = now_s + self._kept_s
 
-        def entered(now: Migration) -> Migration:
+        def entered(now: Migration) -> Migration | None:
+            if now.state not in of:
+                return None
             return structs.replace(
                 now, state=state, changed_s=now_s, **{"reason": "", "blocked_by": "", **changes}
             )
 
-        return await self.book.change(migration.id, entered) or migration
+        done = await self.book.change(migration.id, entered, turn)
+        if done is None:
+            raise _not_now(await self.book.get(migration.id) or migration, state.replace("_", " "))
+        return done
 
 
 def _not_now(migration: Migration, what: str) -> Conflict:

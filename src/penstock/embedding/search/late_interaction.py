@@ -8,7 +8,8 @@ marks around a text (its first and last token) take no part. Passages' token vec
 The arithmetic over matrices is an adapter's, `Matcher`.
 
 Promises: the same text of the same model has the same score; matrices that were made for a question are kept for the
-next, within `KEPT_BYTES`, by the text's digest and the space.
+next, within `KEPT_BYTES`, by the text's digest, the space and the tenant: what one is told of them tells nothing of
+another.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ from typing import Final, Protocol
 from penstock.embedding.search.calibration import Seen, shipped
 from penstock.embedding.serving.provider import Reranked
 from penstock.embedding.serving.service import EmbeddingService
-from penstock.embedding.serving.tokens import Truncate
+from penstock.embedding.serving.tokens import CHARS_PER_TOKEN, TEXT_CHARS_MOST, Truncate
+from penstock.kernel.embed import RerankRequest
 from penstock.kernel.errors import Invalid
-from penstock.ports.encoder import Lane
+from penstock.ports.encoder import Lane, Tokenized
 
 PLACE: Final = re.compile(r"input\[(\d+)\]")
 KEPT_BYTES: Final = 32 << 20
 FLOAT_BYTES: Final = 4
 TEXTS_PER_CALL: Final = 64
+REMEDY: Final = 'Send shorter texts, or "truncate": true to have them cut at their end.'
 
 
 class Matcher(Protocol):
@@ -62,7 +65,7 @@ class LateInteraction:
         """Compare with `matcher`; keep up to `kept_bytes` of compressed matrices."""
         self._matcher = matcher
         self._kept_most = kept_bytes
-        self._kept: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
         self.kept_bytes = 0
         self.hits = 0
         self.misses = 0
@@ -71,14 +74,15 @@ class LateInteraction:
         """Return matrices as `Chunk.tokens` keeps them."""
         return await self._matcher.compress(matrices, dimensions)
 
-    def known(self, space: str, digest: str) -> bytes | None:
-        """Return a text's compressed matrix, if it is kept here."""
-        kept = self._kept.get((space, digest))
+    def known(self, tenant: str, space: str, digest: str) -> bytes | None:
+        """Return a text's compressed matrix, if it was made for this tenant and is kept here."""
+        key = (tenant, space, digest)
+        kept = self._kept.get(key)
         if kept is None:
             self.misses += 1
             return None
         self.hits += 1
-        self._kept.move_to_end((space, digest))
+        self._kept.move_to_end(key)
         return kept
 
     async def scores(
@@ -87,6 +91,7 @@ class LateInteraction:
         passages: Mapping[str, bytes],
         texts: Mapping[str, str],
         *,
+        tenant: str,
         space: str,
         dimensions: int,
         matrices: Matrices,
@@ -98,14 +103,14 @@ class LateInteraction:
         made = await matrices([question, *texts.values()])
         packed = await self._matcher.compress(made[1:], dimensions) if digests else ()
         for digest, each in zip(digests, packed, strict=True):
-            self._keep(space, digest, each)
+            self._keep((tenant, space, digest), each)
         every = {**passages, **dict(zip(digests, packed, strict=True))}
         found = await self._matcher.match(made[0], list(every.values()), dimensions)
         return dict(zip(every, found, strict=True))
 
-    def _keep(self, space: str, digest: str, packed: bytes) -> None:
-        before = self._kept.pop((space, digest), b"")
-        self._kept[space, digest] = packed
+    def _keep(self, key: tuple[str, str, str], packed: bytes) -> None:
+        before = self._kept.pop(key, b"")
+        self._kept[key] = packed
         self.kept_bytes += len(packed) - len(before)
         while self.kept_bytes > self._kept_most:
             _, oldest = self._kept.popitem(last=False)
@@ -120,30 +125,70 @@ class LocalReranker:
         self._service = service
         self._matcher = matcher
 
-    async def rerank(
-        self, query: str, documents: Sequence[str], *, model: str, lane: Lane, tenant: str, truncate: bool
-    ) -> Reranked:
-        """Return how well each document answers `query`: relevance where the model is calibrated, else mean MaxSim.
+    async def rerank(self, request: RerankRequest, *, lane: Lane, tenant: str) -> Reranked:
+        """Return how well each document answers the query: relevance where the model is calibrated and no raw scores
+        are asked for, else mean MaxSim.
 
-        Raises PenstockError; Invalid tells a text by its place, the query as `query`.
+        Raises PenstockError; Invalid tells a text by its name, as do those that were cut.
         """
-        dimensions = self._service.spec(model).dimensions
-        side: Truncate = "end" if truncate else ""
-        make = partial(self._service.token_vectors, model=model, lane=lane, tenant=tenant, truncate=side)
-        question = (await _placed(make([query]), ("query",)))[0]
-        row = dimensions * FLOAT_BYTES
-        tokens, scores = len(question) // row, list[float]()
-        for first in range(0, len(documents), TEXTS_PER_CALL):
-            page = documents[first : first + TEXTS_PER_CALL]
-            names = [f"documents[{first + at}]" for at in range(len(page))]
-            matrices = await _placed(make(page), names)
-            tokens += sum([len(each) // row for each in matrices])
-            packed = await self._matcher.compress(matrices, dimensions)
-            scores += await self._matcher.match(question, packed, dimensions)
-        calibration = shipped(model)
+        reading = _Reading(self._service, request, lane, tenant)
+        [question] = await reading.of([request.query], ["query"])
+        member = "texts" if request.dialect == "tei" else "documents"
+        scores: list[float] = []
+        for first in range(0, len(request.documents), TEXTS_PER_CALL):
+            page = request.documents[first : first + TEXTS_PER_CALL]
+            names = [f"{member}[{first + at}]" for at in range(len(page))]
+            matrices = await reading.of(page, names, request.document_tokens)
+            packed = await self._matcher.compress(matrices, reading.dimensions)
+            scores += await self._matcher.match(question, packed, reading.dimensions)
+        calibration = None if request.raw_scores else shipped(request.model)
         if calibration is not None:
             scores = [calibration.tokens.relevance(Seen(0.0, 0.0, score)) for score in scores]
-        return Reranked(scores, tokens)
+        return Reranked(scores, reading.tokens, tuple(reading.truncated))
+
+
+class _Reading:
+    """A request's texts as its model reads them: the tokens there were, and the names of the texts that were cut."""
+
+    def __init__(self, service: EmbeddingService, request: RerankRequest, lane: Lane, tenant: str) -> None:
+        side: Truncate = "end" if request.truncate else ""
+        spec = service.spec(request.model)
+        self.dimensions = spec.dimensions
+        self.tokens = 0
+        self.truncated: list[str] = []
+        self._most = spec.max_tokens
+        self._chars = min(CHARS_PER_TOKEN * spec.max_tokens, TEXT_CHARS_MOST)
+        self._tokenize = partial(service.tokenize, model=request.model)
+        self._make = partial(
+            service.token_vectors, model=request.model, lane=lane, tenant=tenant, truncate=side
+        )
+
+    async def of(
+        self, texts: Sequence[str], names: Sequence[str], most: int | None = None
+    ) -> tuple[bytes, ...]:
+        """Return the texts' matrices, each of at most `most` tokens beside the marks. Raises PenstockError."""
+        read = texts if most is None or most >= self._most else await self._shortened(texts, most)
+        matrices = await _placed(self._make(read), names)
+        lengths = [len(each) // (self.dimensions * FLOAT_BYTES) for each in matrices]
+        self.tokens += sum(lengths)
+        cut = {at for at, text in enumerate(read) if len(text) > self._chars or text is not texts[at]}
+        # Of the others only what fills the model may have been cut by it; most texts need no second look.
+        full = [at for at, length in enumerate(lengths) if length >= self._most and at not in cut]
+        found = await self._tokenize([read[at] for at in full]) if full else ()
+        cut |= {at for at, each in zip(full, found, strict=True) if len(each.ids) > self._most}
+        self.truncated += [names[at] for at in sorted(cut)]
+        return matrices
+
+    async def _shortened(self, texts: Sequence[str], most: int) -> list[str]:
+        """Return the texts, those of more than `most` tokens as far as the last of these stands."""
+        found = await self._tokenize([text[: self._chars] for text in texts])
+        return [_first(text, each, most) for text, each in zip(texts, found, strict=True)]
+
+
+def _first(text: str, read: Tokenized, most: int) -> str:
+    """Return a text up to the end of its `most`-th token; itself where it has no more."""
+    ends = [end for _, end in read.spans if end]  # a mark stands nowhere in the text
+    return text[: ends[most - 1]] if len(ends) > most else text
 
 
 async def _placed(made: Awaitable[tuple[bytes, ...]], names: Sequence[str]) -> tuple[bytes, ...]:
@@ -161,5 +206,5 @@ async def _placed(made: Awaitable[tuple[bytes, ...]], names: Sequence[str]) -> t
             field=name,
             value=error.value,
             limit=error.limit,
-            remedy=error.remedy,
+            remedy=REMEDY if error.reason == "context_length_exceeded" else error.remedy,
         ) from error

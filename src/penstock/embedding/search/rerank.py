@@ -112,20 +112,27 @@ class Reranking:
         question: str,
         candidates: Sequence[Candidate],
     ) -> Reranked:
+        tenant = f"{who.org}/{who.team}"
         kept = all(each.hit.chunk.tokens for each in candidates)
         head = candidates if kept else candidates[:ON_THE_FLY]
         matrices: dict[str, bytes] = {}
         texts: dict[str, str] = {}
         for each in head:
             chunk = each.hit.chunk
-            known = chunk.tokens or late.known(space.name, chunk.digest)
+            known = chunk.tokens or late.known(tenant, space.name, chunk.digest)
             if known:
                 matrices[chunk.digest] = known
             else:
                 texts[chunk.digest] = chunk.text
         make = partial(self._embedder.token_vectors, who, model=space.model, lane="query")
         scores = await late.scores(
-            question, matrices, texts, space=space.name, dimensions=space.dimensions, matrices=make
+            question,
+            matrices,
+            texts,
+            tenant=tenant,
+            space=space.name,
+            dimensions=space.dimensions,
+            matrices=make,
         )
         for each in head:
             each.late = scores[each.hit.chunk.digest]

@@ -21,7 +21,7 @@ from penstock.embedding.serving.outputs import PACKERS, OutputType, shortened
 from penstock.embedding.serving.service import PREFIX, EmbeddingService, Purpose, Vectors
 from penstock.embedding.serving.tokens import Truncate
 from penstock.kernel.chat import Extras
-from penstock.kernel.embed import EmbedReply, EmbedRequest, Ranked, RerankReply
+from penstock.kernel.embed import EmbedReply, EmbedRequest, Ranked, RerankReply, RerankRequest
 from penstock.kernel.errors import Invalid, NotFound, Overloaded, PenstockError, Rejected
 from penstock.ports.encoder import EncoderSpec, Lane
 from penstock.ports.providers import (
@@ -56,19 +56,18 @@ PER_TURN: Final = 64
 
 
 class Reranked(msgspec.Struct, frozen=True):
-    """A score for each document, in their order, and the tokens that were read."""
+    """A score for each document, in their order, the tokens that were read, and the texts that were cut, by name."""
 
     scores: Sequence[float]
     tokens: int
+    truncated: tuple[str, ...] = ()
 
 
 class Reranker(Protocol):
     """Orders documents with a model in this machine (`embedding/search/late_interaction`)."""
 
-    async def rerank(
-        self, query: str, documents: Sequence[str], *, model: str, lane: Lane, tenant: str, truncate: bool
-    ) -> Reranked:
-        """Return how well each document answers `query`. Raises PenstockError."""
+    async def rerank(self, request: RerankRequest, *, lane: Lane, tenant: str) -> Reranked:
+        """Return how well each document answers the query. Raises PenstockError."""
         ...
 
 
@@ -76,7 +75,7 @@ class LocalModels:
     """A `ChatProvider` that also lists, embeds and reranks. One per configured provider of kind `local`."""
 
     dialect = "openai"
-    rerank_dialect = "cohere"
+    rerank_dialects = ("cohere", "tei")
 
     def __init__(
         self,
@@ -99,10 +98,15 @@ class LocalModels:
         self._reranker = reranker
         self._shorter = shorter or {}
 
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """The models in this machine that make vectors."""
+        return tuple([PREFIX + name for name in self._service.pools])
+
     async def models(self) -> Sequence[str]:
         """Return the models of both."""
         chats = await cast("ListsModels", self.chats).models()
-        return [*chats, *[PREFIX + name for name in self._service.pools]]
+        return [*chats, *self.encoders]
 
     def able(self, model: str, ability: str) -> bool:
         """Tell whether a model has an ability."""
@@ -142,21 +146,16 @@ class LocalModels:
                 raise Invalid("Nothing in this machine reranks.", field="model", value=request.model)
             _refuse_unknown(request.extras, {})
             async with asyncio.timeout(call.timers.total_s):
-                ranked = await self._reranker.rerank(
-                    request.query,
-                    request.documents,
-                    model=request.model,
-                    lane=call.lane,
-                    tenant=call.tenant,
-                    truncate=request.truncate,
-                )
+                ranked = await self._reranker.rerank(request, lane=call.lane, tenant=call.tenant)
         except PenstockError as error:
             raise _failure(error) from error
         except TimeoutError:
             raise _failure(None) from None
         best = sorted(enumerate(ranked.scores), key=lambda each: -each[1])[: request.top_n]
         return RerankReply(
-            results=tuple([Ranked(index, score) for index, score in best]), input_tokens=ranked.tokens
+            results=tuple([Ranked(index, score) for index, score in best]),
+            input_tokens=ranked.tokens,
+            truncated=ranked.truncated,
         )
 
     async def close(self) -> None:

@@ -1,11 +1,12 @@
 """Texts to vectors for everybody in this process: prefixes, lengths, the cache, and the queue before each model.
 
-    prefix → cache → tokens → length → queue (`batcher`) → encoder (`ports/encoder`)
+    length in letters → prefix → cache → tokens → length → queue (`batcher`) → encoder (`ports/encoder`)
 
 Promises
 1. One vector a text, in order, of the model named; the same text costs one computation a tenant while it is kept.
 2. A text longer than the model reads is refused before the queue, by its place, its tokens and the limit; with
-   `truncate` it is cut at that side instead, and the answer says which were.
+   `truncate` it is cut at that side instead, and the answer says which were. One of more than `CHARS_PER_TOKEN`
+   characters for each token read is that before it is tokenized, by its characters.
 3. What is wrong with one text is told by its place and touches no other call.
 4. `tokens` are the model's own count, its marks included, of what was read: a text from the cache counts as if it had
    been computed, one that was cut counts what is left.
@@ -19,13 +20,24 @@ from typing import Final, Literal
 
 import msgspec
 
-from penstock.embedding.serving.batcher import LANES, BadText, Batcher, LaneBounds
-from penstock.embedding.serving.tokens import Tokenizing, Truncate, cut, marked, marks_of
+from penstock.embedding.serving.batcher import LANES, BadText, Batcher
+from penstock.embedding.serving.line import LaneBounds
+from penstock.embedding.serving.tokens import (
+    CHARS_PER_TOKEN,
+    TEXT_CHARS_MOST,
+    Reading,
+    Tokenizing,
+    Truncate,
+    is_marked,
+    marked,
+    marks_of,
+    readable,
+)
 from penstock.embedding.serving.vectors_cache import Keys, VectorsCache
 from penstock.embedding.serving.window import Ids
 from penstock.kernel.clock import Clock
 from penstock.kernel.errors import Invalid, NotFound, PenstockError, Unavailable
-from penstock.kernel.settings_embedding import EmbeddingSettings
+from penstock.kernel.settings_embedding import BATCHES_MOST, EmbeddingSettings
 from penstock.ports.encoder import Encoder, EncoderSpec, Lane, Tokenized
 
 Purpose = Literal["query", "passage"]
@@ -55,6 +67,7 @@ class Pool:
         spec = encoder.spec
         self.encoder = encoder
         self.spec = spec
+        self.chars_most = CHARS_PER_TOKEN * spec.max_tokens
         self.keys = Keys(spec)
         self.cache = VectorsCache(settings.cache_bytes)
         self.tokenizing = Tokenizing(encoder)
@@ -90,8 +103,9 @@ class EmbeddingService:
         return self._pool(model).spec
 
     async def warm(self) -> None:
-        """Have every model compute something in each lane, so that nobody's first request waits for its start."""
+        """Start every process of every model, and have each lane compute something: nobody's first request waits."""
         for pool in self._pools.values():
+            await pool.encoder.warm()
             before, after = await pool.marks()
             for lane in LANES:
                 await _computed(pool, [before + after], range(1), lane, "")
@@ -113,33 +127,37 @@ class EmbeddingService:
     ) -> Vectors:
         """Return the texts' vectors. Raises Invalid, NotFound, Overloaded, Unavailable."""
         pool = self._pool(model)
+        texts, was_sliced = readable(texts, pool.chars_most, truncate)
         prefix = pool.spec.query_prefix if purpose == "query" else pool.spec.passage_prefix
         keys = await _keys(pool, texts, tenant, prefix)
         known = {key: kept for key in dict.fromkeys(keys) if (kept := pool.cache.get(key)) is not None}
         cached = sum([key in known for key in keys]) if known else 0
         vectors = {key: kept.vector for key, kept in known.items()}
         lengths = {key: kept.tokens for key, kept in known.items()}
-        was_cut: set[bytes] = set()
+        was_cut: set[int] = set(was_sliced)
         if cached < len(keys):
             places: dict[bytes, int] = {}
             for at, key in enumerate(keys):
                 if key not in known:
                     places.setdefault(key, at)
             ats = tuple(places.values())
-            found = await pool.tokenizing.of([prefix + texts[at] if prefix else texts[at] for at in ats])
-            ids = _fitting(found, ats, pool.spec.max_tokens, truncate, len(prefix))
+            reading = Reading(ats, pool.spec.max_tokens, truncate, len(prefix))
+            ids = await pool.tokenizing.read(
+                [prefix + texts[at] if prefix else texts[at] for at in ats], reading.keep
+            )
             computed = await _computed(pool, ids, ats, lane, tenant)
-            for key, each, read, vector in zip(places, ids, found, computed, strict=True):
+            for (key, at), each, vector in zip(places.items(), ids, computed, strict=True):
                 vectors[key], lengths[key] = vector, len(each)
-                if len(each) < len(read.ids):
-                    was_cut.add(key)
-                else:
+                if at not in reading.cut:
                     pool.cache.put(key, vector, len(each))
+            if reading.cut:  # and whichever are the same text
+                of_cut = {keys[at] for at in reading.cut}
+                was_cut.update([at for at, key in enumerate(keys) if key in of_cut])
         return Vectors(
             vectors=tuple([vectors[key] for key in keys]),
             tokens=sum([lengths[key] for key in keys]),
             cached=cached,
-            truncated=tuple([at for at, key in enumerate(keys) if key in was_cut]) if was_cut else (),
+            truncated=tuple(sorted(was_cut)),
         )
 
     async def embed_tokens(
@@ -152,36 +170,35 @@ class EmbeddingService:
         truncate: Truncate = "",
     ) -> Vectors:
         """Return the vectors of texts given as the model's own tokens (see `tokenize`), with or without its marks."""
-        pool = self._pool(model)
-        _check_known(texts, pool.spec)
-        marks = await pool.marks()
-        before, after = len(marks[0]), len(marks[1])
-        found: list[Tokenized] = []
-        for given in texts:
-            ids = marked(given, marks)
-            inside = len(ids) - before - after
-            found.append(Tokenized(ids, ((0, 0),) * before + ((0, 1),) * inside + ((0, 0),) * after))
-        ids = _fitting(found, range(len(texts)), pool.spec.max_tokens, truncate)
-        vectors = await _computed(pool, ids, range(len(texts)), lane, tenant)
+        pool, ats = self._pool(model), range(len(texts))
+        marks, most = await pool.marks(), pool.spec.max_tokens
+        more = len(marks[0]) + len(marks[1])
+        reading = Reading(ats, most, truncate)
+        for at, given in enumerate(texts):
+            reading.is_over(at, len(given) + (0 if is_marked(given, marks) else more))
+        ids = [marked(given, marks, most, truncate) for given in texts]
+        _check_known(ids, pool.spec)
+        vectors = await _computed(pool, ids, ats, lane, tenant)
         return Vectors(
-            vectors=tuple(vectors),
-            tokens=sum(map(len, ids)),
-            truncated=tuple([at for at, each in enumerate(ids) if len(each) < len(found[at].ids)]),
+            vectors=tuple(vectors), tokens=sum(map(len, ids)), truncated=tuple(sorted(reading.cut))
         )
 
     async def token_vectors(
         self, texts: Sequence[str], *, model: str, lane: Lane = "query", tenant: str, truncate: Truncate = ""
     ) -> tuple[bytes, ...]:
         """Return one matrix a text: a little-endian float32 row of length 1 for each of its tokens, marks included."""
-        pool = self._pool(model)
+        pool, ats = self._pool(model), range(len(texts))
+        texts, _ = readable(texts, pool.chars_most, truncate)
         _check_texts(texts)
-        ats = range(len(texts))
-        ids = _fitting(await pool.tokenizing.of(texts), ats, pool.spec.max_tokens, truncate)
-        return tuple(await _computed(pool, ids, ats, lane, tenant, rows=True))
+        ids = await pool.tokenizing.read(texts, Reading(ats, pool.spec.max_tokens, truncate).keep)
+        return tuple(await _computed(pool, ids, ats, lane, tenant, matrices=True))
 
     async def tokenize(self, texts: Sequence[str], *, model: str) -> Sequence[Tokenized]:
-        """Return each text's tokens, whole, and where in the text each stands."""
+        """Return each text's tokens, whole, and where in the text each stands. Raises Invalid for a text of more than
+        `TEXT_CHARS_MOST` characters.
+        """
         pool = self._pool(model)
+        readable(texts, TEXT_CHARS_MOST, "")
         _check_texts(texts)
         return await pool.tokenizing.of(texts)
 
@@ -207,15 +224,20 @@ def _bounds(spec: EncoderSpec, settings: EmbeddingSettings) -> dict[Lane, LaneBo
         "query": LaneBounds(
             batch_tokens=batch(settings.query_batch_tokens),
             queue_tokens=settings.query_queue_tokens,
-            places=settings.query_batches or 2,
+            places=_places(settings.query_batches, spec.query_processes),
         ),
         "ingest": LaneBounds(
             batch_tokens=batch(settings.ingest_batch_tokens),
             queue_tokens=settings.ingest_queue_tokens,
-            places=settings.ingest_batches or 2,
+            places=_places(settings.ingest_batches, spec.ingest_processes),
             tokens_per_s=settings.ingest_tokens_per_s,
         ),
     }
+
+
+def _places(chosen: int, processes: int) -> int:
+    """Return how many batches are under way at one time: one is computed by each process, and one comes next."""
+    return chosen or min(2 * processes, BATCHES_MOST)
 
 
 async def _keys(pool: Pool, texts: Sequence[str], tenant: str, prefix: str) -> list[bytes]:
@@ -255,46 +277,25 @@ def _check_known(texts: Sequence[Ids], spec: EncoderSpec) -> None:
         return
     for at, ids in enumerate(texts):
         if ids and (max(ids) >= spec.vocabulary or min(ids) < 0):
+            stranger = max(ids) if min(ids) >= 0 else min(ids)
             raise Invalid(
                 f"input[{at}] holds a number that is no token of {spec.name}.",
                 code="invalid_tokens",
                 field=f"input[{at}]",
-                value=max(ids),
+                value=stranger,
                 limit=spec.vocabulary - 1,
                 remedy="Send the text, or the tokens that POST /v1/tokenize gives for it.",
             )
 
 
-def _fitting(
-    found: Sequence[Tokenized], ats: Sequence[int], limit: int, truncate: Truncate, prefix_chars: int = 0
-) -> list[Ids]:
-    """Return each text's tokens, at most `limit` of them. Raises Invalid for the first that has more and may not be
-    cut.
-    """
-    over = [at for at, each in enumerate(found) if len(each.ids) > limit]
-    if over and not truncate:
-        first, others = over[0], len(over) - 1
-        place, size = ats[first], len(found[first].ids)
-        besides = f", and so are {others} others" if others else ""
-        raise Invalid(
-            f"input[{place}] is too long: {size} tokens, and the model reads {limit}{besides}.",
-            code="context_length_exceeded",
-            field=f"input[{place}]",
-            value=size,
-            limit=limit,
-            remedy='Send shorter texts, or "truncate": "end" (or "start") to have them cut there.',
-        )
-    return [cut(each, limit, truncate, prefix_chars) if len(each.ids) > limit else each.ids for each in found]
-
-
 async def _computed(
-    pool: Pool, ids: Sequence[Ids], ats: Sequence[int], lane: Lane, tenant: str, *, rows: bool = False
+    pool: Pool, ids: Sequence[Ids], ats: Sequence[int], lane: Lane, tenant: str, *, matrices: bool = False
 ) -> list[bytes]:
     """Compute; a text that cannot be is told by its place, `ats` being the texts' places in the call."""
     if not ids:
         return []
     try:
-        return await pool.batcher.compute(ids, lane=lane, tenant=tenant, rows=rows)
+        return await pool.batcher.compute(ids, lane=lane, tenant=tenant, matrices=matrices)
     except BadText as bad:
         why, place = bad.why, f"input[{ats[bad.at]}]"
         message = why.message if isinstance(why, PenstockError) else type(why).__name__

@@ -5,9 +5,10 @@
 Promises
 1. Tenants that wait share the window by tokens, whatever one of them brings; the anchor of a batch is the oldest text
    of the tenant whose turn it is, so that every text's wait is bounded by the window and not by who shares it.
-2. A batch costs at most `batch_tokens` as computed (its longest text times its texts), and wastes at most `WASTE` of
-   its tokens, or `SLACK_TOKENS`, on padding; the same text twice in it is computed once.
-3. What was dropped is never in a batch, and its tokens are free at once.
+2. A batch is of vectors or of matrices, costs at most `batch_tokens` as computed (its longest text times its texts),
+   and wastes at most `WASTE` of its tokens, or `SLACK_TOKENS`, on padding; the same text twice in it is computed once.
+3. What was dropped is never in a batch, its tokens are free at once, and so is its memory but for a hundred bytes or
+   so, which wait for the others of its tenant until more than half of them, or `DEAD_MOST`, are such dead ones.
 4. With `tokens_per_s` no tenant gets into the window faster than that, a second's worth at once aside.
 
 Why a window and not the whole queue: neighbours in length would else fill every batch with the texts of whoever brought
@@ -31,34 +32,44 @@ BURST_S: Final = 1.0
 TENANTS_MOST: Final = 1_024
 """Remembered before those with nothing to do are forgotten; more than that only while all of them wait."""
 
+DEAD_MOST: Final = 64
+"""Dropped texts that are no reason yet to go through a tenant's queue."""
+
 Ids = tuple[int, ...]
-WAITING, INSIDE, OUT = range(3)
+NEW, WAITING, INSIDE, OUT, AGAIN = range(5)
+"""Where a text is: not in the line yet, before the window, in it, taken or dropped, taken and to be computed again."""
 
 
 class Work:
-    """One text on its way. `call` is whose it is (the batcher's), `at` its place there, `since_s` when it came."""
+    """One text on its way, to a vector or a matrix. `call` is whose it is (the batcher's), `at` its place there,
+    `since_s` when it came.
+    """
 
-    __slots__ = ("at", "call", "ids", "length", "number", "since_s", "stage", "tenant", "tries")
+    __slots__ = ("at", "call", "ids", "length", "matrices", "number", "since_s", "stage", "tenant", "tries")
 
-    def __init__(self, ids: Ids, tenant: str, since_s: float, call: object, at: int) -> None:
-        """Make a text that waits."""
+    def __init__(
+        self, ids: Ids, tenant: str, since_s: float, call: object, at: int, *, matrices: bool = False
+    ) -> None:
+        """Make a text that has not entered."""
         self.ids = ids
         self.length = len(ids)
         self.tenant = tenant
         self.since_s = since_s
         self.call = call
         self.at = at
-        self.stage = WAITING
+        self.matrices = matrices
+        self.stage = NEW
         self.number = 0
         self.tries = 0
 
 
 class Batch(NamedTuple):
-    """What is computed together: `rows` are different texts, `works[i]` all who want row i."""
+    """What is computed together: `rows` are different texts, `works[i]` all who want row i's vector, or matrix."""
 
     rows: list[Ids]
     works: list[list[Work]]
     padded_tokens: int
+    matrices: bool
 
     @property
     def tokens(self) -> int:
@@ -72,22 +83,27 @@ class Batch(NamedTuple):
 
 
 def batch_of(works: Sequence[Work]) -> Batch:
-    """Return `works` as one batch."""
+    """Return `works`, all of one kind, as one batch."""
     together: dict[Ids, list[Work]] = {}
     for work in works:
         together.setdefault(work.ids, []).append(work)
-    return Batch(list(together), list(together.values()), max(map(len, together)) * len(together))
+    padded_tokens = max(map(len, together)) * len(together)
+    return Batch(list(together), list(together.values()), padded_tokens, works[0].matrices)
 
 
 class _Tenant:
     """Whose texts wait: before the window in `queue`, within it in `inside`, oldest first."""
 
-    __slots__ = ("deficit", "inside", "is_active", "is_anchoring", "name", "queue", "ready_at_s", "tokens")
+    __slots__ = (
+        "deficit", "dropped", "inside", "is_active", "is_anchoring", "name", "queue", "ready_at_s", "tokens",
+    )  # fmt: skip
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.queue: deque[Work] = deque()
         self.inside: deque[Work] = deque()
+        self.dropped = 0
+        """Texts dropped since the queue was last gone through."""
         self.deficit = 0
         self.tokens = 0
         self.ready_at_s = 0.0
@@ -107,7 +123,7 @@ class Window:
         self._window_tokens = batch_tokens * batches
         self._inside_tokens = 0
         self._tokens_per_s = tokens_per_s
-        self._sorted: list[tuple[int, int, Work]] = []
+        self._sorted: list[tuple[bool, int, int, Work]] = []
         self._tenants: dict[str, _Tenant] = {}
         self._active: deque[_Tenant] = deque()
         self._anchors: deque[_Tenant] = deque()
@@ -126,8 +142,8 @@ class Window:
         """Return when the oldest that waits came; None when nobody does."""
         firsts: list[float] = []
         for tenant in self._tenants.values():
-            for line in (tenant.inside, tenant.queue):
-                _forget(line)
+            for line, stage in ((tenant.inside, INSIDE), (tenant.queue, WAITING)):
+                forget(line, stage)
                 if line:
                     firsts.append(line[0].since_s)
         return min(firsts, default=None)
@@ -139,6 +155,7 @@ class Window:
             if len(self._tenants) >= TENANTS_MOST:
                 self._forget_tenants(work.since_s)
             tenant = self._tenants[work.tenant] = _Tenant(work.tenant)
+        work.stage = WAITING
         tenant.queue.append(work)
         tenant.tokens += work.length
         self.tokens += work.length
@@ -149,11 +166,17 @@ class Window:
 
     def drop(self, work: Work) -> bool:
         """Forget a text that nobody wants any more; False when it was taken already."""
-        if work.stage == OUT:
+        stage = work.stage
+        if stage == OUT:
             return False
-        if work.stage == INSIDE:
+        work.stage = OUT
+        if stage == INSIDE:
             self._unsort(work)
-        self._leave(work)
+        if stage != NEW:
+            self._leave(work)
+        work.ids = ()
+        if stage == WAITING:
+            self._bury(self._tenants[work.tenant])
         return True
 
     def take(self, now_s: float) -> Batch | None:
@@ -162,10 +185,11 @@ class Window:
         anchor = self._anchor()
         if anchor is None:
             return None
-        first, last = self._run(bisect_left(self._sorted, (anchor.length, anchor.number)))
-        works = [work for _, _, work in self._sorted[first : last + 1]]
+        first, last = self._run(self._place(anchor))
+        works = [work for _, _, _, work in self._sorted[first : last + 1]]
         del self._sorted[first : last + 1]
         for work in works:
+            work.stage = OUT
             self._inside_tokens -= work.length
             self._leave(work)
         return batch_of(works)
@@ -190,7 +214,7 @@ class Window:
                 tenant.deficit += QUANTUM_TOKENS
             held_back = 0
             self._let_in(tenant, now_s)
-            _forget(tenant.queue)
+            forget(tenant.queue, WAITING)
             if not tenant.queue:
                 self._active.popleft()
                 tenant.is_active = False
@@ -213,7 +237,7 @@ class Window:
             tenant.deficit -= work.length
             work.stage = INSIDE
             work.number = next(self._numbers)
-            insort(self._sorted, (work.length, work.number, work))
+            insort(self._sorted, (work.matrices, work.length, work.number, work))
             self._inside_tokens += work.length
             tenant.inside.append(work)
             if self._tokens_per_s > 0:
@@ -228,7 +252,7 @@ class Window:
         """Return the oldest text of the tenant whose turn it is."""
         while self._anchors:
             tenant = self._anchors.popleft()
-            _forget(tenant.inside)
+            forget(tenant.inside, INSIDE)
             if tenant.inside:
                 self._anchors.append(tenant)
                 return tenant.inside[0]
@@ -238,41 +262,52 @@ class Window:
     def _run(self, at: int) -> tuple[int, int]:
         """Return the first and the last place of the run around `at` that is computed together."""
         line, first, last = self._sorted, at, at
-        longest, tokens, rows = line[at][0], line[at][0], {line[at][2].ids}
+        kind, longest, _, anchor = line[at]
+        tokens, rows = longest, {anchor.ids}
         while True:
             below = line[first - 1] if first else None
             above = line[last + 1] if last + 1 < len(line) else None
             if below is not None and above is not None:
                 # Whichever wastes less: a shorter one is padded itself, a longer one pads all the others.
-                is_below = longest - below[0] <= (above[0] - longest) * len(rows)
+                is_below = longest - below[1] <= (above[1] - longest) * len(rows)
                 sides = (below, above) if is_below else (above, below)
             else:
                 sides = (below, above)
             for side in sides:
-                if side is None:
+                if side is None or side[0] != kind:
                     continue
-                is_new = side[2].ids not in rows
-                padded = max(longest, side[0]) * (len(rows) + is_new)
-                real = tokens + side[0] * is_new
+                is_new = side[3].ids not in rows
+                padded = max(longest, side[1]) * (len(rows) + is_new)
+                real = tokens + side[1] * is_new
                 if padded <= self.batch_tokens and padded - real <= max(WASTE * real, SLACK_TOKENS):
                     first, last = (first - 1, last) if side is below else (first, last + 1)
-                    longest, tokens = max(longest, side[0]), real
-                    rows.add(side[2].ids)
+                    longest, tokens = max(longest, side[1]), real
+                    rows.add(side[3].ids)
                     break
             else:
                 return first, last
 
     def _leave(self, work: Work) -> None:
         """Count a text out."""
-        work.stage = OUT
         tenant = self._tenants[work.tenant]
         tenant.tokens -= work.length
         self.tokens -= work.length
         self.texts -= 1
 
+    def _place(self, work: Work) -> int:
+        return bisect_left(self._sorted, (work.matrices, work.length, work.number))
+
     def _unsort(self, work: Work) -> None:
-        del self._sorted[bisect_left(self._sorted, (work.length, work.number))]
+        del self._sorted[self._place(work)]
         self._inside_tokens -= work.length
+
+    @staticmethod
+    def _bury(tenant: _Tenant) -> None:
+        """Go through a queue that may hold more dead than living: a living one before them would keep them there."""
+        tenant.dropped += 1
+        if tenant.dropped > max(len(tenant.queue) // 2, DEAD_MOST):
+            tenant.queue = deque([work for work in tenant.queue if work.stage == WAITING])
+            tenant.dropped = 0
 
     def _forget_tenants(self, now_s: float) -> None:
         """Forget those of whom nothing waits and whom no rate holds back."""
@@ -281,7 +316,7 @@ class Window:
                 del self._tenants[name]
 
 
-def _forget(line: deque[Work]) -> None:
-    """Let go of the first ones of a line as long as they are out."""
-    while line and line[0].stage == OUT:
+def forget(line: deque[Work], stage: int) -> None:
+    """Let go of the first ones of a line as long as they are no more at its stage."""
+    while line and line[0].stage != stage:
         line.popleft()
