@@ -60,7 +60,7 @@ class CountingEncoder:
         self.poison: set[int] = set()
         self.refused: set[int] = set()
         self.fail_next: list[Exception] = []
-        self.closed = 0
+        self.closed = self.warmed = 0
 
     async def tokenize(self, texts: Sequence[str]) -> Sequence[Tokenized]:
         self.tokenized.append(list(texts))
@@ -99,6 +99,9 @@ class CountingEncoder:
             raise Unavailable("The encoder has ended.")
         if words & self.refused:
             raise Invalid("The encoder does not take this.")
+
+    async def warm(self) -> None:
+        self.warmed += 1
 
     async def close(self) -> None:
         self.closed += 1

@@ -23,7 +23,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from penstock.embedding.quality import Asked, Judged, Passage
+from penstock.embedding.search.quality import Asked, Judged, Passage
 
 DATA: Final = Path(os.environ.get("PENSTOCK_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 _STRING: Final = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")

@@ -153,7 +153,7 @@ def test_a_reference_page_is_what_the_code_says(name: str) -> None:
 
 
 def test_the_evidence_pages_are_what_the_records_say() -> None:
-    for name, text in report.pages(registry.read_all()).items():
+    for name, text in report.pages(registry.read_all(), registry.titles()).items():
         assert (DOCS / name).is_file(), "run `make docs`"
         assert (DOCS / name).read_text() == text, f"docs/{name}: run `make docs`, never edit it"
 

@@ -18,6 +18,7 @@ from penstock.sdk.people import InviteRequest
 from penstock.sdk.replies import ScopeRequest
 from penstock.simulator.behaviour import Speeds
 from penstock.simulator.server import SimulatorOptions
+from tests.browser import knowledge
 from tests.browser.furnished import furnished, receiver
 from tests.browser.png import compact
 from tests.browser.theatre import House, chromium, enter, house, visitor
@@ -87,6 +88,10 @@ def paint(folder: Path, seconds: int) -> list[Path]:
             guest.page.emulate_media(color_scheme="dark")
             _keep(guest.page, folder / "sign-in-dark.png")
             enter(guest.page, it)
+            guest.page.goto(it.console("/knowledge"))
+            guest.page.get_by_label("API key").fill(it.run(knowledge.filled(it)))
+            guest.page.get_by_role("button", name="Look").click()
+            guest.page.locator("#collections").wait_for()
             cookies = guest.page.context.cookies()
         busy = threading.Event()
         traffic = threading.Thread(target=_keep_busy, args=(it, busy))
@@ -128,6 +133,11 @@ def _shoot(page: Page, it: House, folder: Path, theme: str) -> None:
     page.get_by_role("button", name="Ask").click()
     page.locator("#answer-table").wait_for()
     _keep(page, folder / f"audit-{theme}.png")
+    page.goto(it.console(f"/knowledge/{knowledge.GUIDES}"))
+    page.get_by_label("Question").fill(knowledge.QUESTION)
+    page.get_by_role("button", name="Search").click()
+    page.locator(".found > li").first.wait_for()
+    _keep(page, folder / f"knowledge-{theme}.png")
     page.goto(it.console("/playground"))
     page.locator("[data-model]").first.select_option("sim/model")
     page.locator("[data-model]").last.select_option("gpt-4o-mini")

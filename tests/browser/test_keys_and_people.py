@@ -6,22 +6,8 @@ import re
 
 import pytest
 
-from tests.browser.theatre import chromium, enter, house, serious, visitor
-
-PAGES = (
-    "/keys",
-    "/keys/new",
-    "/keys/limits",
-    "/keys/limits?level=team&team=search",
-    "/people",
-    "/people/invite",
-)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
+from tests.browser.every_page import EveryPage
+from tests.browser.theatre import house, serious, visitor
 
 
 @pytest.fixture(scope="module")
@@ -31,38 +17,15 @@ def it(tmp_path_factory):
         yield up
 
 
-@pytest.fixture(scope="module")
-def cookies(browser, it):
-    with visitor(browser) as guest:
-        enter(guest.page, it)
-        guest.nothing_went_wrong()
-        return guest.page.context.cookies()
-
-
-@pytest.fixture
-def signed_in(browser, it, cookies):
-    with visitor(browser) as guest:
-        guest.page.context.add_cookies(cookies)
-        yield guest
-        guest.nothing_went_wrong()
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("path", PAGES)
-def test_no_page_has_a_serious_finding_an_error_or_a_policy_violation(browser, it, cookies, theme, path):
-    with visitor(browser, theme=theme) as guest:
-        guest.page.context.add_cookies(cookies)
-        guest.page.goto(it.console(path))
-        assert serious(guest.page) == []
-        guest.nothing_went_wrong()
-
-
-@pytest.mark.parametrize("path", PAGES)
-def test_no_page_is_wider_than_a_small_telephone(browser, it, cookies, path):
-    with visitor(browser, width=360, height=740) as guest:
-        guest.page.context.add_cookies(cookies)
-        guest.page.goto(it.console(path))
-        assert guest.page.evaluate("document.documentElement.scrollWidth") == 360
+class TestEveryPage(EveryPage):
+    PAGES = (
+        "/keys",
+        "/keys/new",
+        "/keys/limits",
+        "/keys/limits?level=team&team=search",
+        "/people",
+        "/people/invite",
+    )
 
 
 def test_a_key_is_made_copied_rotated_and_revoked(signed_in, it):

@@ -9,43 +9,15 @@ import re
 
 import pytest
 
-from penstock.mechanisms.tenancy import KeyDoc
-from penstock.sdk.client import Client
-from penstock.sdk.knowledge import CollectionRequest, DocumentRequest
-from tests.browser.theatre import chromium, enter, house, serious, visitor
-
-TEXTS = {
-    "gate": "The sluice gate opens when the water rises above four metres.",
-    "cheese": "Cheddar is aged in cool caves for a year.",
-    "evil <img src=x onerror=alert(1)>": "<script>alert(1)</script> A pump must be primed before it starts.",
-}
-QUESTION = "When does the sluice gate open?"
-TABS = ("", "/documents", "/jobs", "/migrations")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
+from tests.browser.every_page import EveryPage
+from tests.browser.knowledge import QUESTION, filled
+from tests.browser.theatre import enter, house, serious, visitor
 
 
 @pytest.fixture(scope="module")
 def it(tmp_path_factory):
     with house(tmp_path_factory.mktemp("house")) as up:
         yield up
-
-
-async def filled(it) -> str:
-    """Make a key and a collection with documents of which one fails; returns the key."""
-    doc = KeyDoc(id="", mac="", org="default", team="search", project="web", user="kim", name="docs key")
-    _, token = await it.stage.platform.tenancy.create_key(doc)
-    async with Client(it.url, token) as client:
-        await client.collections.create(CollectionRequest(name="guides"))
-        sent = [DocumentRequest(id=name, text=text) for name, text in TEXTS.items()]
-        sent.append(DocumentRequest(id="secret", text="The gate's key lies there.", acl=("crew",)))
-        sent.append(DocumentRequest(id="broken", content="JVBERi0=", media_type="application/pdf"))
-        await client.collections.add("guides", sent)
-    return token
 
 
 @pytest.fixture(scope="module")
@@ -105,17 +77,8 @@ def test_a_search_shows_every_score_and_labels_hold(browser, it, cookies):
         guest.nothing_went_wrong()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("tab", TABS)
-def test_no_page_has_a_serious_finding_or_is_wider_than_a_small_telephone(browser, it, cookies, theme, tab):
-    with visitor(browser, theme=theme) as guest:
-        page = guest.page
-        page.context.add_cookies(cookies)
-        page.goto(it.console(f"/knowledge/guides{tab}"))
-        assert serious(page) == []
-        page.set_viewport_size({"width": 360, "height": 740})
-        assert page.evaluate("document.documentElement.scrollWidth") == 360
-        guest.nothing_went_wrong()
+class TestEveryPage(EveryPage):
+    PAGES = tuple(f"/knowledge/guides{tab}" for tab in ("", "/documents", "/jobs", "/migrations"))
 
 
 def test_without_a_script_it_is_searched_and_a_document_deleted(browser, it, cookies):

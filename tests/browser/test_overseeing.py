@@ -8,29 +8,13 @@ from __future__ import annotations
 import pytest
 
 from penstock.gateway import rollouts
+from tests.browser.every_page import EveryPage
 from tests.browser.furnished import furnished, receiver
 from tests.browser.overseeing import INVOICE
-from tests.browser.theatre import chromium, enter, house, serious, visitor
+from tests.browser.theatre import enter, house, visitor
 
-PAGES = (
-    "/routes",
-    "/routes/versions",
-    "/routes/versions/0",
-    "/routes/explain?model=smart",
-    "/routes/stop?route=smart",
-    "/alerts",
-    "/audit",
-    "/cache",
-    "/reconciliation",
-)
 BAD = "sim/server_error"
 PATIENT = {"max_attempts": 1, "breaker_failures": 1_000}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -43,30 +27,18 @@ def it(tmp_path_factory):
         yield up
 
 
-@pytest.fixture(scope="module")
-def cookies(browser, it):
-    with visitor(browser) as guest:
-        enter(guest.page, it)
-        guest.nothing_went_wrong()
-        return guest.page.context.cookies()
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("path", PAGES)
-def test_no_page_has_a_serious_finding_an_error_or_a_policy_violation(browser, it, cookies, theme, path):
-    with visitor(browser, theme=theme) as guest:
-        guest.page.context.add_cookies(cookies)
-        guest.page.goto(it.console(path))
-        assert serious(guest.page) == []
-        guest.nothing_went_wrong()
-
-
-@pytest.mark.parametrize("path", PAGES)
-def test_no_page_is_wider_than_a_small_telephone(browser, it, cookies, path):
-    with visitor(browser, width=360, height=740) as guest:
-        guest.page.context.add_cookies(cookies)
-        guest.page.goto(it.console(path))
-        assert guest.page.evaluate("document.documentElement.scrollWidth") == 360
+class TestEveryPage(EveryPage):
+    PAGES = (
+        "/routes",
+        "/routes/versions",
+        "/routes/versions/0",
+        "/routes/explain?model=smart",
+        "/routes/stop?route=smart",
+        "/alerts",
+        "/audit",
+        "/cache",
+        "/reconciliation",
+    )
 
 
 def test_without_a_script_it_all_works(browser, it, cookies):

@@ -9,16 +9,9 @@ import re
 
 import pytest
 
+from tests.browser.every_page import EveryPage
 from tests.browser.flood import FAST
-from tests.browser.theatre import PASSWORD, chromium, enter, house, serious, visitor
-
-PAGES = ("/", "/requests", "/costs", "/costs?by=team&then=model", "/account")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
+from tests.browser.theatre import PASSWORD, house, serious, visitor
 
 
 @pytest.fixture(scope="module")
@@ -28,41 +21,9 @@ def it(tmp_path_factory):
         yield up
 
 
-@pytest.fixture(scope="module")
-def cookies(browser, it):
-    """The owner's cookies, so that the link is used once."""
-    with visitor(browser) as guest:
-        enter(guest.page, it)
-        guest.nothing_went_wrong()
-        return guest.page.context.cookies()
-
-
-@pytest.fixture
-def signed_in(browser, it, cookies):
-    with visitor(browser) as guest:
-        guest.page.context.add_cookies(cookies)
-        yield guest
-        guest.nothing_went_wrong()
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("path", PAGES)
-def test_no_page_has_a_serious_finding_an_error_or_a_policy_violation(browser, it, cookies, theme, path):
-    with visitor(browser, theme=theme) as guest:
-        guest.page.context.add_cookies(cookies)
-        guest.page.goto(it.console(path))
-        guest.page.wait_for_timeout(700)
-        assert serious(guest.page) == []
-        guest.nothing_went_wrong()
-
-
-@pytest.mark.parametrize("path", PAGES)
-def test_no_page_is_wider_than_a_small_telephone(browser, it, cookies, path):
-    with visitor(browser, width=360, height=740) as guest:
-        guest.page.context.add_cookies(cookies)
-        guest.page.goto(it.console(path))
-        guest.page.wait_for_timeout(300)
-        assert guest.page.evaluate("document.documentElement.scrollWidth") == 360
+class TestEveryPage(EveryPage):
+    PAGES = ("/", "/requests", "/costs", "/costs?by=team&then=model", "/account")
+    SETTLES_MS = 700
 
 
 def test_the_overview_moves_by_itself(signed_in, it):

@@ -12,16 +12,10 @@ import pytest
 
 from penstock.simulator.behaviour import Speeds
 from tests.browser import theatre
-from tests.browser.theatre import chromium, enter, house, serious, visitor
+from tests.browser.theatre import house, serious, visitor
 
 LINKED = "() => document.querySelectorAll('[data-link]:not([hidden])').length >= 2"
 EVIL = "<img src=x onerror=alert(1)> runs. What runs?"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +26,6 @@ def it(tmp_path_factory):
         patch.setattr(theatre, "SPEEDS", speeds)
         with house(tmp_path_factory.mktemp("house")) as up:
             yield up
-
-
-@pytest.fixture(scope="module")
-def cookies(browser, it):
-    with visitor(browser) as guest:
-        enter(guest.page, it)
-        return guest.page.context.cookies()
 
 
 @pytest.fixture(params=["light", "dark"])

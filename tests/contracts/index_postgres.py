@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -15,6 +16,16 @@ from tests.contracts.engines import Relay
 STATEMENT_S = 10.0
 """Generous, so that a busy machine is never taken for a broken store; the tests of timeouts choose their own."""
 TABLES = ("index_rooms", "index_documents", "index_chunks")
+
+
+@asynccontextmanager
+async def closed_after(*things: Any) -> AsyncIterator[None]:
+    """Close these whatever happens: a loop with an open connection does not end."""
+    try:
+        yield
+    finally:
+        for thing in things:
+            await thing.close()
 
 
 async def no_time(_seconds: float) -> None:

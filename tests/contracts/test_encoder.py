@@ -132,6 +132,13 @@ def leaves_its_processes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(OpenVinoEncoder, "close", close)
 
 
+def warms_a_lane(patch: pytest.MonkeyPatch) -> None:
+    async def warm(encoder: OpenVinoEncoder) -> None:
+        await encoder._lanes["query"][0].start()
+
+    patch.setattr(OpenVinoEncoder, "warm", warm)
+
+
 SEEDED = {
     "a_vector_depends_on_its_tokens_alone": ["padding_counts"],
     "one_vector_a_text_in_order": ["sorted_by_length", "not_normalised", "half_a_vector"],
@@ -140,6 +147,7 @@ SEEDED = {
     "tokens_are_never_cut_and_never_padded": [cuts, pads],
     "a_query_does_not_wait_for_the_ingest_queue": [has_one_queue],
     "close_leaves_nothing": [leaves_its_processes],
+    "warm_starts_every_process": [warms_a_lane],
 }
 """Which case catches which bug: a name is one of tests/broken_encoder.py."""
 

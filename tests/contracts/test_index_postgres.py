@@ -16,10 +16,10 @@ from penstock.adapters.index.postgres import PostgresIndex
 from penstock.adapters.index.postgres_words import ASKED_MOST, asked, configuration, written
 from penstock.contracts.index import CASES
 from penstock.contracts.index_search import DIMENSIONS, SPACE, document, ids, packed
-from penstock.kernel.errors import Invalid
+from penstock.kernel.errors import Invalid, Unavailable
 from penstock.ports.index import Chunk, Document, Place, Question, Where
 from tests.contracts.engines import kept
-from tests.contracts.index_postgres import held, postgres_index
+from tests.contracts.index_postgres import closed_after, held, postgres_index
 from tests.contracts.not_tried import tried
 from tests.support import run
 
@@ -208,8 +208,10 @@ def test_a_compaction_that_was_killed_is_done_by_the_next(fresh_postgres, small_
         assert await held(dsn, b"water 99")
         with monkeypatch.context() as patch:
             patch.setattr(postgres_graphs, "PIECE", 30)
-            patch.setattr(postgres_sql.Sql, "sweep_documents", "SELECT $1, 1/0")
-            with pytest.raises(Invalid):
+            patch.setattr(
+                postgres_sql.Sql, "sweep_documents", "SELECT $1::int, pg_terminate_backend(pg_backend_pid())"
+            )
+            with pytest.raises(Unavailable):
                 await index.compact()
         async with index._pool.acquire() as connection:
             room = await connection.fetchval(
@@ -230,6 +232,37 @@ def test_a_compaction_that_was_killed_is_done_by_the_next(fresh_postgres, small_
             )
             assert await connection.fetchval(method, f"index_graph_{room}") == "hnsw"
         await index.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("broken", ["sweep_documents", "make_graph"])
+def test_one_room_that_fails_keeps_no_other_waiting(broken, fresh_postgres, small_graphs, monkeypatch):
+    """Of two rooms the first cannot be swept, or gets no graph: the second has its own, and what went wrong is told."""
+    dsn = fresh_postgres()
+    places = [Place("one", "c"), Place("two", "c")]
+    statements = {
+        "sweep_documents": "DELETE FROM index_documents WHERE room = $1 AND 1 / ($1 - 1) IS NOT NULL",
+        "make_graph": "DO $$ BEGIN IF {room} = 3 THEN RAISE 'no'; END IF; END $$; -- {part} {dimensions}",
+    }
+
+    async def scenario():
+        index = await PostgresIndex.open(dsn, 10.0)
+        async with closed_after(index):
+            for place in (*places, Place("large", "c"), Place("larger", "c")):
+                await put_rows(index, place, rows_of(60 if place in places else 420, 1))
+            for place in places:
+                assert await index.delete(place) == 60
+            with monkeypatch.context() as patch:
+                patch.setattr(postgres_sql.Sql, broken, statements[broken])
+                with pytest.raises((Invalid, Unavailable), match=r"division by zero|no"):
+                    await index.compact()
+            assert not await held(dsn, b"two")
+            async with index._pool.acquire() as connection:
+                told = await connection.fetch("SELECT id, graph FROM index_rooms WHERE id > 2 ORDER BY id")
+            assert [tuple(each) for each in told] == [(3, broken != "make_graph"), (4, True)]
+            await index.compact()
+            assert not await held(dsn, b"one")
 
     run(scenario())
 

@@ -12,6 +12,7 @@ from penstock.adapters.index.postgres import PostgresIndex
 from penstock.contracts.index_search import DIMENSIONS, SPACE, document, packed
 from penstock.kernel.errors import Invalid, Overloaded, TimedOut, Unavailable
 from penstock.ports.index import Place, Question
+from tests.contracts.index_postgres import closed_after
 from tests.services import PostgresServer
 from tests.support import run
 
@@ -143,6 +144,32 @@ def test_puts_and_deletes_of_the_same_documents_meet_in_no_deadlock(fresh_postgr
             counts = await other.count(HERE)
             assert (counts.documents, counts.chunks) == (len({row.document.id for row in rows}), len(rows))
         await asyncio.gather(one.close(), other.close())
+
+    run(scenario())
+
+
+def test_a_put_beside_a_delete_is_lost_in_no_order(fresh_postgres):
+    """The delete has the document's row when the put comes, and takes it away: the put is run again, and stands."""
+    dsn = fresh_postgres()
+
+    async def scenario():
+        index, other = await PostgresIndex.open(dsn, 10.0), await asyncpg.connect(dsn)
+        async with closed_after(index, other):
+            await index.put(HERE, SPACE, numbered(3))
+            room, ids = await other.fetchval("SELECT id FROM index_rooms"), [b"d001"]
+            async with other.transaction():
+                await other.fetch(index.sql.lock_documents, room, ids)
+                put = asyncio.create_task(index.put(HERE, SPACE, numbered(3)))
+                while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                    await asyncio.sleep(0.005)
+                chunks, labelled, words, size = await other.fetchrow(index.sql.drop_chunks, room, ids)
+                await other.execute(index.sql.drop_documents, room, ids)
+                await other.execute(index.sql.change_room, room, -1, -chunks, -labelled, -words, -size, 0)
+            await put
+            assert await counted(index) == (6, 6, 6)
+            assert await index.delete(HERE, ["d000", "d001", "d002"]) == 3
+            assert await index.scan(HERE, SPACE) == []
+            assert await counted(index) == (0, 0, 0)
 
     run(scenario())
 

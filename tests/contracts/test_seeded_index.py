@@ -31,8 +31,8 @@ def filters_after_the_search(patch):
     """What does not pass is taken out of the answer, not out of the search."""
     honest = LoadedSpace.nearest
 
-    def nearest(space, question, passing):
-        found = honest(space, question, None)
+    def nearest(space, question, passing, rows):
+        found = honest(space, question, None, rows)
         keep = space.chunks.alive if passing is None else passing
         return [each for each in found if keep[np.searchsorted(space.chunks.numbers, each[0])]]
 

@@ -80,6 +80,7 @@ SQLITE = {
     "forgets to roll back": ("undo", "ROLLBACK TO job", "SELECT 1"),
     "ends pages one early": ("scan", "LIMIT ?", "LIMIT max(1, ? - 1)"),
     "begins pages with the last row": ("find", "e.id > ?", "e.id >= ?"),
+    "ends backward pages with the last row": ("latest", "e.id < ?", "e.id <= ?"),
     "reads other tenants": ("get", "tenant = ?", "tenant >= ?"),
     "forgets the version of a deleted row": ("stored", "id = ?", "id = ? AND value IS NOT NULL"),
 }
@@ -115,6 +116,7 @@ POSTGRES = {
     "does not lock what it read": ("stored", "FOR UPDATE OF r", ""),
     "ends pages one early": ("find", "LIMIT $6", "LIMIT greatest(1, $6 - 1)"),
     "begins pages with the last row": ("scan", "id > $3", "id >= $3"),
+    "gives the last rows forwards": ("latest", "DESC", "ASC"),
     "counts other tenants": ("count", "tenant = $2", "tenant >= $2"),
     "forgets the version of a deleted row": ("update", "version = $4", "version = 1 + 0 * $4"),
 }
@@ -133,7 +135,7 @@ def test_the_suite_catches_in_the_sql_of_postgres(name, passage, other, fresh_po
 async def applies_outside_a_transaction(records, writes):
     """Each statement commits by itself."""
     records._catalogue.check_writes(writes)
-    async with records._connection() as connection:
+    async with records._lender.connection() as connection:
         return await records._apply(connection, writes)
 
 

@@ -329,7 +329,7 @@ def test_a_total_without_room_refuses_the_batch_and_adds_nothing(tmp_path, fresh
         for traces in (file, server):
             await traces.add(batch("first"))
         await file._writing.run(lambda opened: opened._run(full))
-        async with server._connection() as connection:
+        async with server._lender.connection() as connection:
             await connection.execute(full)
         for traces in (file, server):
             with pytest.raises(Invalid, match="no room"):

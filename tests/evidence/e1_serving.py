@@ -1,7 +1,9 @@
 """E1: our encoder and our whole HTTP path beside Infinity and sentence-transformers, on one model, in one run.
 
-Promise: each rival is judged by the best of its engines, figure by figure; a rival that could not be measured keeps the
-line from being met. Lengths of 16, 64 and 256 tokens, and SciFact's abstracts mixed with BANKING77's questions.
+Promise: each rival is judged by the best of its engines, figure by figure, and beside that by the one it starts with
+when nobody names any; a rival that could not be measured keeps the line from being met. What is missed is told beside
+what this machine could do at most. Lengths of 16, 64 and 256 tokens, and SciFact's abstracts mixed with BANKING77's
+questions.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ LIMIT_LEAST = 0.7
 NDCG_LEAST = 0.999
 QUESTION_P99_MOST_MS = 10.0
 OURS, INGEST = "Penstock", "Penstock, ingest lane"
+_LAST, _SHORTEST = str(CONNECTIONS[-1]), str(min(SETS))
+AS_IT_COMES = "torch"
+"""The engine of `infinity_emb v2` when none is named."""
 
 
 def produce(quick: bool) -> Result:
@@ -37,16 +42,27 @@ def produce(quick: bool) -> Result:
 
 def shortfalls(seen: Seen) -> list[str]:
     """Return what was promised and not seen."""
-    goals: list[tuple[str, float | None, float]] = [
-        ("mixed lengths over HTTP, times the best Infinity", mixed_times(seen), MIXED_LEAST),
-        ("requests a second at 64 connections, times the best Infinity", per_s_times(seen), PER_S_LEAST),
-        (f"share of the {seen.precision} limit at 64 tokens", limit_share(seen), LIMIT_LEAST),
+    goals: list[tuple[str, float | None, float, str]] = [
+        (
+            "mixed lengths over HTTP, times the best Infinity",
+            mixed_times(seen),
+            MIXED_LEAST,
+            _most_mixed(seen),
+        ),
+        (
+            "requests a second at 64 connections, times the best Infinity",
+            per_s_times(seen),
+            PER_S_LEAST,
+            _most_per_s(seen),
+        ),
+        (f"share of the {seen.precision} limit at 64 tokens", limit_share(seen), LIMIT_LEAST, ""),
     ]
     if seen.ndcg:
-        goals.append(("share of the nDCG of fp32", seen.ndcg[seen.precision] / seen.ndcg["fp32"], NDCG_LEAST))
+        kept = seen.ndcg[seen.precision] / seen.ndcg["fp32"]
+        goals.append(("share of the nDCG of fp32", kept, NDCG_LEAST, ""))
     wrong = [
-        f"{name}: not measured" if found is None else f"{name}: {found:.3g}, wanted {least:g}"
-        for name, found, least in goals
+        f"{name}: not measured" if found is None else f"{name}: {found:.3g}, wanted {least:g}{most}"
+        for name, found, least, most in goals
         if found is None or found < least
     ]
     waited = seen.lanes.get(OURS)
@@ -56,22 +72,51 @@ def shortfalls(seen: Seen) -> list[str]:
     return wrong
 
 
-def infinities(seen: Seen) -> list[str]:
-    """Return Infinity's engines that were measured."""
-    return [name for name in seen.bulk if name.startswith("Infinity")]
+def infinities(seen: Seen, engine: str = "") -> list[str]:
+    """Return Infinity's engines that were measured, or the one named."""
+    return [name for name in seen.bulk if name.startswith("Infinity") and name.endswith(engine)]
 
 
-def mixed_times(seen: Seen) -> float | None:
-    """Return our best lane over HTTP on mixed lengths, as times Infinity's best engine."""
+def mixed_times(seen: Seen, engine: str = "") -> float | None:
+    """Return our best lane over HTTP on mixed lengths, as times Infinity's best engine, or the one named."""
     ours = best(seen.bulk[name][MIXED] for name in (OURS, INGEST) if name in seen.bulk)
-    return _times(ours, best(seen.bulk[name][MIXED] for name in infinities(seen)))
+    return _times(ours, best(seen.bulk[name][MIXED] for name in infinities(seen, engine)))
 
 
-def per_s_times(seen: Seen) -> float | None:
-    """Return our requests a second at 64 connections, as times Infinity's best engine."""
-    last = str(CONNECTIONS[-1])
-    rates = {name: by[last]["per_s"] for name, by in seen.questions.items()}
-    return _times(rates.get(OURS), best(rate for name, rate in rates.items() if name != OURS))
+def per_s_times(seen: Seen, engine: str = "") -> float | None:
+    """Return our requests a second at 64 connections, as times Infinity's best engine, or the one named."""
+    ours = seen.questions.get(OURS)
+    return _times(ours and ours[_LAST]["per_s"], _their_per_s(seen, engine))
+
+
+def _their_per_s(seen: Seen, engine: str = "") -> float | None:
+    names = infinities(seen, engine)
+    return best(seen.questions[name][_LAST]["per_s"] for name in names if name in seen.questions)
+
+
+def _most_mixed(seen: Seen) -> str:
+    """Tell what the goal on mixed lengths would be of this machine's limit."""
+    theirs = best(seen.bulk[name][MIXED] for name in infinities(seen))
+    if theirs is None:
+        return ""
+    wanted, tokens = MIXED_LEAST * theirs, seen.tokens[MIXED]
+    most = share(wanted, tokens, seen.peak[seen.precision])
+    return (
+        f" ({MIXED_LEAST:g} times it is {wanted * tokens:,.0f} tokens/s, {most:.0%} of what products of large "
+        f"matrices alone reach here in {seen.precision})"
+    )
+
+
+def _most_per_s(seen: Seen) -> str:
+    """Tell what the goal on requests would be of what the model alone computes, without queue and HTTP."""
+    theirs, ours = _their_per_s(seen), seen.bulk.get(f"our encoder, {seen.precision}")
+    if theirs is None or ours is None:
+        return ""
+    alone = ours[_SHORTEST]
+    return (
+        f" ({PER_S_LEAST:g} times it is {PER_S_LEAST * theirs:,.0f} a second; the encoder alone, without queue and "
+        f"HTTP, computes {alone:,.0f} texts of {_SHORTEST} tokens)"
+    )
 
 
 def limit_share(seen: Seen, tokens: int = 64) -> float | None:
@@ -96,10 +141,13 @@ def _times(ours: float | None, theirs: float | None) -> float | None:
 
 def _summary(seen: Seen) -> str:
     parts = [f"computed in {seen.precision}"]
-    if (times := mixed_times(seen)) is not None:
-        parts.append(f"mixed lengths {times:.1f} × the best Infinity")
-    if (times := per_s_times(seen)) is not None:
-        parts.append(f"{times:.1f} × its requests a second at 64 connections")
+    for whose, engine in (("Infinity as it comes (torch)", AS_IT_COMES), ("its best engine", "")):
+        mixed, per_s = mixed_times(seen, engine), per_s_times(seen, engine)
+        if mixed is not None and per_s is not None:
+            parts.append(
+                f"beside {whose} {mixed:.1f} × the texts of mixed lengths and {per_s:.1f} × the requests a second at "
+                f"{_LAST} connections"
+            )
     if (reached := limit_share(seen)) is not None:
         parts.append(f"{reached:.0%} of the {seen.precision} limit")
     if seen.ndcg:
@@ -126,8 +174,10 @@ def _figures(seen: Seen) -> dict[str, Scalar | dict[str, Scalar]]:
             for precision, peak in seen.peak.items()
             for tokens in SETS
         },
-        "mixed_times_infinity": _rounded(mixed_times(seen)),
-        "requests_per_s_times_infinity": _rounded(per_s_times(seen)),
+        "mixed_times_best_infinity": _rounded(mixed_times(seen)),
+        "requests_per_s_times_best_infinity": _rounded(per_s_times(seen)),
+        "mixed_times_infinity_as_it_comes": _rounded(mixed_times(seen, AS_IT_COMES)),
+        "requests_per_s_times_infinity_as_it_comes": _rounded(per_s_times(seen, AS_IT_COMES)),
     }
 
 
@@ -213,7 +263,6 @@ def _beside(seen: Seen) -> Table:
 
 
 def _charts(seen: Seen) -> tuple[Bars, ...]:
-    last = str(CONNECTIONS[-1])
     ours = (OURS, INGEST, *(name for name in seen.bulk if name.startswith("our")))
     return (
         Bars(
@@ -226,7 +275,7 @@ def _charts(seen: Seen) -> tuple[Bars, ...]:
         Bars(
             title="Short questions over HTTP, 64 connections",
             unit="requests/s",
-            bars={name: round(by[last]["per_s"], 1) for name, by in seen.questions.items()},
+            bars={name: round(by[_LAST]["per_s"], 1) for name, by in seen.questions.items()},
             better="higher",
             ours=ours,
         ),

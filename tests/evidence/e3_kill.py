@@ -26,7 +26,7 @@ async def produce(quick: bool) -> Result:
     reason = "; ".join(missed) or (
         f"{tally.kills} kills, {tally.kills_in_migration} of them while a space was being built; {tally.searches} "
         f"searches looked at, every one whole and its own; {sum(tally.jobs.values())} jobs ended, all complete and "
-        f"counted; {tally.rows} rows as a rebuild at once makes them"
+        f"counted; {tally.rows} rows, of every space, as a rebuild at once makes them"
     )
     return Result(
         figures(tally), "missed" if missed else "met", reason, (_table(tally),) if tally.broken else ()

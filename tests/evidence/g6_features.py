@@ -4,9 +4,9 @@ Two processes of the gateway at a time, one with the feature and one without, ar
 the bench's own loads and provider (`tests/bench/{features,turns}`). Two processes that are the same differ by a few µs
 (the seed of their hashes, where their memory lies), so each round starts new ones; the first row of the table is a
 feature that is nothing, and tells what of the others to believe. The figure is the difference of their CPU, of the
-process and all its helpers, with what a request leaves to do afterwards. The idle one is held against the rung table of
-S11. Both were measured on the machine as it was on its day: the floor, which has none of our code, was measured in
-both runs, and tells how fast that machine was.
+process and all its helpers, with what a request leaves to do afterwards. The idle one is held against what S11 said of
+the spine (`docs/evidence/spine`, kept from before the features came). Both were measured on the machine as it was on
+its day: the floor, which has none of our code, was measured in both runs, and tells how fast that machine was.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from tests.bench.peers.floor import Floor
 from tests.bench.peers.penstock_features import Featured
 from tests.bench.peers.upstream import UpstreamProcess
 from tests.bench.turns import Middle, Pair, middle
-from tests.evidence.registry import Bars, Record, Result, Scalar, Table, read_all
+from tests.evidence.registry import RECORDS, Bars, Record, Result, Scalar, Table, read_all
 
 ID = "G6"
 TITLE = "Features that are idle cost a request nothing, and each that is on what is told here"
 MOST_US: Final = 5.0
 SPINE: Final = "S11"
+OF_THE_SPINE: Final = RECORDS / "spine"
 RUNGS: Final = "Where the CPU of a request goes"
 WHOLE: Final = "a whole request"
 ROUNDS, PAIRS, SECONDS = 2, 2, 1
@@ -51,7 +52,7 @@ class Spine:
 def produce(quick: bool) -> Result:
     """Measure the floor and every feature, round after round; judge."""
     load.install()
-    spine = spine_of(read_all())
+    spine = spine_of(read_all(OF_THE_SPINE))
     seen: dict[str, list[Pair]] = {}
     failed: dict[str, str] = {}
     with UpstreamProcess().running() as upstream:
@@ -64,8 +65,8 @@ def produce(quick: bool) -> Result:
     idle = middle(idles)
     faults = judge(idle, spine, seen, failed)
     told = (
-        f"idle {idle.at:.1f} ± {idle.error:.1f} µs a request; {SPINE} of {spine.date} says {spine.whole_us:.1f} "
-        f"(the floor {spine.floor_us:.1f} then, {floor.at:.1f} now)"
+        f"idle {idle.at:.1f} ± {idle.error:.1f} µs a request; {SPINE} said {spine.whole_us:.1f} of the spine "
+        f"(the floor {spine.floor_us:.1f} then, {spine.commit} of {spine.date}; {floor.at:.1f} now)"
     )
     return Result(
         _figures(idle, floor, spine, seen),
@@ -133,7 +134,7 @@ def judge(
     faults = [f"not measured: {name}: {why}" for name, why in failed.items()]
     if more_us > MOST_US + idle.error:
         faults.append(
-            f"an idle request costs {more_us:.1f} µs more than {SPINE} says, at most {MOST_US:g} wanted"
+            f"an idle request costs {more_us:.1f} µs more than the spine's, at most {MOST_US:g} wanted"
         )
     for name, found in seen.items():
         errors = sum(turn.errors for pair in found for turn in (pair.off, pair.on))

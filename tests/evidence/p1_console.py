@@ -19,7 +19,7 @@ from playwright.sync_api import Browser
 from playwright.sync_api import Error as PlaywrightError
 
 from penstock.simulator.server import SimulatorOptions
-from tests.browser import doors, overseeing, paths, pictures, steering
+from tests.browser import doors, knowledge, overseeing, paths, pictures, steering
 from tests.browser.flood import FAST, VERBOSE, Repaints, measured, under_requests
 from tests.browser.furnished import furnished, receiver
 from tests.browser.hands import Hands, Keyboard, Mouse
@@ -43,6 +43,7 @@ PATHS: dict[str, Path] = {
     **steering.STEERING,
     **paths.WATCHING,
     **overseeing.OVERSEEING,
+    **knowledge.KNOWLEDGE,
     "Sign-out": doors.sign_out,
     "Sign-in by password": doors.password,
     "Account": paths.account,

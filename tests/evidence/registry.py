@@ -13,6 +13,7 @@ figure is typed by hand. `quick` is for trying a module out: it runs shorter and
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import importlib
 import inspect
@@ -118,6 +119,19 @@ def known_ids(folder: Path = Path(__file__).parent) -> list[str]:
     return sorted({f.name.partition("_")[0].upper() for f in folder.glob("[egps][0-9]*_*.py")}, key=order)
 
 
+def titles(folder: Path = Path(__file__).parent) -> dict[str, str]:
+    """Return the title of each line that a module exists for, by id; read, not imported."""
+    found: dict[str, str] = {}
+    for file in folder.glob("[egps][0-9]*_*.py"):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            match node:
+                case ast.Assign(targets=[ast.Name("TITLE")], value=value):
+                    found[file.name.partition("_")[0].upper()] = ast.literal_eval(value)
+                case _:
+                    pass
+    return dict(sorted(found.items(), key=lambda each: order(each[0])))
+
+
 def find(identifier: str, folder: Path = Path(__file__).parent) -> Line:
     """Return the line of this id; UnknownEvidence names those there are."""
     files = sorted(folder.glob(f"{identifier.lower()}_*.py"))
@@ -195,6 +209,7 @@ def revision() -> tuple[str, bool]:
         ":!docs/sight.md",
         ":!docs/gateway.md",
         ":!docs/benchmarks.md",
+        ":!docs/vectors.md",
     )
     return commit, bool(_git("status", "--porcelain", "--", ".", *generated).strip())
 

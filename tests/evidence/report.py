@@ -1,22 +1,25 @@
 """The pages made of evidence: docs/reliability.md, docs/sight.md, docs/gateway.md, docs/compare.md, docs/benchmarks.md
 and the charts they show.
 
-Promise: `pages` is a pure function of the records, so `make docs` twice changes nothing and a test can tell a page that
-was edited by hand. A record made from a tree with uncommitted changes says so.
+Promise: `pages` is a pure function of the records and of the lines there are, so `make docs` twice changes nothing and
+a test can tell a page that was edited by hand. A record made from a tree with uncommitted changes says so, and so does
+a line that was not run.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from tests.evidence import registry
 from tests.evidence.charts import number, svg
 from tests.evidence.registry import ROOT, Record, Scalar, flat
 
 BENCHMARKS = {"S11", "P4", "G6"}
 COMPARED = {"G1"}
 MARKS = {"met": "✔ met", "partly": "◐ partly", "missed": "✘ missed"}
+NOT_RUN = "not run yet"
 GENERATED = "<!-- Written by `make docs` from docs/evidence/*.json. Edit nothing here. -->"
 
 RELIABILITY = """# Reliability: what was promised, what was seen
@@ -62,12 +65,16 @@ PAGES = {
 SHELVES = {"S": "reliability.md", "P": "sight.md", "G": "gateway.md", "E": "vectors.md"}
 
 
-def pages(records: Sequence[Record]) -> dict[str, str]:
-    """Return every generated file, by its path below docs/."""
-    shelves: dict[str, list[Record]] = {name: [] for name in PAGES}
-    for record in records:
-        shelves[_shelf(record.id)].append(record)
-    files = {name: page(PAGES[name], shelf) for name, shelf in shelves.items()}
+def pages(records: Sequence[Record], titles: Mapping[str, str]) -> dict[str, str]:
+    """Return every generated file, by its path below docs/; `titles` are by id of every line that can be run."""
+    files = {
+        name: page(
+            introduction,
+            [record for record in records if _shelf(record.id) == name],
+            {identifier: title for identifier, title in titles.items() if _shelf(identifier) == name},
+        )
+        for name, introduction in PAGES.items()
+    }
     for record in records:
         for chart in record.charts:
             files[chart_path(record.id, chart.title)] = svg(chart)
@@ -83,7 +90,7 @@ def _shelf(identifier: str) -> str:
 
 def write_pages(records: Sequence[Record], docs: Path = ROOT / "docs") -> list[Path]:
     """Write the pages and charts, remove charts that no record has any more; return what was written."""
-    files = pages(records)
+    files = pages(records, registry.titles())
     for stale in set((docs / "charts").glob("*.svg")) - {docs / name for name in files}:
         stale.unlink()
     for name, text in files.items():
@@ -97,14 +104,18 @@ def chart_path(identifier: str, title: str) -> str:
     return f"charts/{identifier}-{re.sub(r'[^a-z0-9]+', '-', title.lower()).strip('-')}.svg"
 
 
-def page(introduction: str, records: Sequence[Record]) -> str:
+def page(introduction: str, records: Sequence[Record], titles: Mapping[str, str]) -> str:
     """Return one page: the introduction, a table of verdicts, a section per record."""
-    if not records:
+    verdicts = {
+        identifier: (identifier, title, NOT_RUN, None, None) for identifier, title in titles.items()
+    } | {
+        r.id: (f"[{r.id}](#{r.id.lower()})", r.title, MARKS[r.verdict], r.date[:10], _commit(r))
+        for r in records
+    }
+    if not verdicts:
         return f"{GENERATED}\n{introduction}\n\nNothing has been run yet.\n"
-    verdicts = [
-        (f"[{r.id}](#{r.id.lower()})", r.title, MARKS[r.verdict], r.date[:10], _commit(r)) for r in records
-    ]
-    overview = markdown_table(("", "promise", "verdict", "date", "commit"), verdicts)
+    rows = [verdicts[identifier] for identifier in sorted(verdicts, key=registry.order)]
+    overview = markdown_table(("", "promise", "verdict", "date", "commit"), rows)
     return "\n\n".join([f"{GENERATED}\n{introduction}", overview, *map(section, records)]) + "\n"
 
 

@@ -133,9 +133,9 @@ GATEWAY_SEEDS = (
     Seed(
         "a stream that was cut costs nothing",
         "what was generated is billed, even if the answer broke off",
-        "gateway/relay.py",
-        "meter.estimated(target, meter.seat.input_tokens, tokens, outcome)",
-        "meter.estimated(target, 0, 0, outcome)",
+        "gateway/metering.py",
+        "self.estimated(target, self.seat.input_tokens, tokens, outcome)",
+        "self.estimated(target, 0, 0, outcome)",
         GATEWAY,
     ),
     Seed(

@@ -109,14 +109,16 @@ async def _compare(
     try:
         for customer, look in zip(everybody, looks, strict=True):
             owner = f"{customer.tenant}/search/web"
-            grown = await _rows(index, Place(owner, look["grown"]), look["space"])
-            whole = await _rows(index, Place(owner, look["whole"]), look["space"])
-            tally.rows += len(whole)
-            if grown.keys() != whole.keys():
-                more, less = sorted(grown.keys() - whole.keys()), sorted(whole.keys() - grown.keys())
-                customer.broke(f"rows too many: {more[:3]}, missing: {less[:3]}")
-            if any(_cosine(vector, whole[key]) < SAME for key, vector in grown.items() if key in whole):
-                customer.broke("a vector is not what its text has")
+            for space in tally.spaces | look["whole"].keys():
+                grown = await _rows(index, Place(owner, look["grown"]), space)
+                built = look["whole"].get(space)
+                whole = {} if built is None else await _rows(index, Place(owner, built), space)
+                tally.rows += len(whole)
+                if grown.keys() != whole.keys():
+                    more, less = sorted(grown.keys() - whole.keys()), sorted(whole.keys() - grown.keys())
+                    customer.broke(f"rows too many in {space}: {more[:3]}, missing: {less[:3]}")
+                if any(_cosine(vector, whole[key]) < SAME for key, vector in grown.items() if key in whole):
+                    customer.broke(f"a vector in {space} is not what its text has")
     finally:
         await index.close()
 

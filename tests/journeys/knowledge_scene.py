@@ -115,9 +115,13 @@ def with_other(settings: Settings, **collections: Any) -> Settings:
 
 @asynccontextmanager
 async def scene(
-    folder: Path, *, cache: Mapping[str, Any] | None = None, **collections: Any
+    folder: Path,
+    *,
+    cache: Mapping[str, Any] | None = None,
+    store: Mapping[str, Any] | None = None,
+    **collections: Any,
 ) -> AsyncGenerator[Scene]:
-    """Start a platform; `collections` are fields of that section."""
-    sections = {} if cache is None else {"cache": cache}
+    """Start a platform; `collections` are fields of that section, as `cache` and `store` are of theirs."""
+    sections = {name: given for name, given in (("cache", cache), ("store", store)) if given is not None}
     async with stage(folder, altered=lambda settings: with_other(settings, **collections), **sections) as it:
         yield Scene(it)

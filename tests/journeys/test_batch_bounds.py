@@ -6,13 +6,17 @@ more, and is told; what a batch was made of stays until it has ended.
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
 from openai import AsyncOpenAI
 
-from penstock.gateway import batch_runs
+from penstock.gateway import batch_runs, batch_turns
+from penstock.gateway.batch_lines import Lines
+from penstock.kernel.context import Principal
 from penstock.mechanisms.tenancy import KeyDoc
 from tests.journeys.test_sdk_batches import begun, ended, journey, line
 from tests.stage import Caller, Stage
@@ -43,6 +47,34 @@ def test_a_project_that_waits_on_its_own_limit_holds_nobody_up(
         }
 
     journey(tmp_path, steps, batches={"running": 2})
+
+
+def test_a_turn_begins_with_the_first_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each batch takes longer to be read than a turn lasts: both are answered nevertheless."""
+    monkeypatch.setattr(batch_runs, "LOOK_S", 0.05)
+    monkeypatch.setattr(batch_turns, "TURN_S", 0.2)
+    read = Lines.read
+
+    async def slowly(self: Lines, content: bytes, endpoint: str, principal: Principal) -> Any:
+        await asyncio.sleep(0.5)
+        return await read(self, content, endpoint, principal)
+
+    monkeypatch.setattr(Lines, "read", slowly)
+    kept = Lines.kept
+
+    async def kept_slowly(self: Lines, batch_id: str) -> tuple[dict[int, bool], int]:
+        await asyncio.sleep(0.5)
+        return await kept(self, batch_id)
+
+    monkeypatch.setattr(Lines, "kept", kept_slowly)
+
+    async def steps(it: Stage, _caller: Caller, client: AsyncOpenAI) -> None:
+        other = client.with_options(api_key=(await stranger(it)).token)
+        both = [(each, await begun(each, [line("a"), line("b")])) for each in (client, other)]
+        for each, batch in both:
+            assert (await ended(each, batch)).status == "completed"
+
+    journey(tmp_path, steps, batches={"running": 1})
 
 
 def test_a_project_has_so_many_open_batches_and_no_more(tmp_path: Path) -> None:

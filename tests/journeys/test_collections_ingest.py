@@ -61,6 +61,10 @@ def test_documents_of_every_way_in_are_found_by_meaning(tmp_path: Path) -> None:
         assert (told["status"], told["title"], told["chunks"]) == ("indexed", "Cheese", 1)
         page = await kim.ok("GET", "/v1/collections/guides/documents?limit=2")
         assert [each["id"] for each in page["data"]] == ["food/cheese", "gates"] and page["has_more"]
+        jobs = await kim.ok("GET", "/v1/collections/guides/jobs?limit=2")
+        assert [each["id"] for each in jobs["data"]] == [bulk["id"], raw["id"]], "the newest first"
+        older = await kim.ok("GET", f"/v1/collections/guides/jobs?limit=2&after={jobs['last_id']}")
+        assert ([each["id"] for each in older["data"]], older["has_more"]) == ([job["id"]], False)
         whole = await kim.ok("GET", "/v1/collections/guides")
         assert whole["documents"] == whole["searchable"]["documents"] == 4
 
@@ -104,6 +108,10 @@ def test_what_was_deleted_leaves_the_disk_of_the_index_by_itself(tmp_path: Path)
             while holding(secret.encode()):
                 await asyncio.sleep(0.05)
         assert holding(GATES.encode())
+        await kim.ok("DELETE", "/v1/collections/guides")  # the last one: nobody has any now
+        async with asyncio.timeout(20):
+            while holding(GATES.encode()):
+                await asyncio.sleep(0.05)
 
     journey(tmp_path, steps, compact_s=0.3)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import msgspec
 import pytest
 
 from penstock.adapters.providers.local import NOTHING, PREFACE, PREFACE_MEANT
+from penstock.embedding.serving.service import Vectors
 from penstock.kernel.settings import EmbeddingSettings
+from penstock.mechanisms.tenancy import KeyDoc
 from tests.stage import stage
 from tests.support import run
 
@@ -47,5 +50,35 @@ def test_it_quotes_by_meaning_where_the_model_is_and_says_which(installed: bool,
                 assert said[0] == PREFACE_MEANT and any("twenty-five days" in quote for quote in said[1:])
             else:
                 assert said == [NOTHING]
+
+    run(whole())
+
+
+def test_what_is_quoted_from_is_looked_at_in_its_own_tenants_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One's prompts stand in nobody else's share of the machine, nor among the vectors kept for others."""
+
+    async def whole() -> None:
+        async with stage(tmp_path) as it, httpx.AsyncClient(base_url=it.url, timeout=30) as http:
+            service, asked = it.platform.embedding, list[str]()
+            embed = service.embed
+
+            async def noted(texts: Sequence[str], *, tenant: str, **chosen: Any) -> Vectors:
+                asked.append(tenant)
+                return await embed(texts, tenant=tenant, **chosen)
+
+            monkeypatch.setattr(service, "embed", noted)
+            for org in ("acme", "globex"):
+                doc = KeyDoc(id="", mac="", org=org, team="search", project="web", user="kim")
+                _, token = await it.platform.tenancy.create_key(doc)
+                messages = [{"role": "system", "content": TEXT}, {"role": "user", "content": QUESTION}]
+                reply = await http.post(
+                    "/chat/completions",
+                    json={"model": "local/extractive", "messages": messages},
+                    headers={"authorization": f"Bearer {token}"},
+                )
+                reply.raise_for_status()
+            assert asked == ["acme/search", "globex/search"]
 
     run(whole())

@@ -19,7 +19,7 @@ from anthropic import AsyncAnthropic
 from anthropic.types.messages import MessageBatch
 from openai import AsyncOpenAI
 
-from penstock.gateway import batch_runs, batches
+from penstock.gateway import batch_runs, batches, files
 from penstock.gateway.batch_runs import BatchRuns
 from penstock.simulator.server import run_simulator
 from penstock.wiring.app import start
@@ -197,6 +197,20 @@ def test_a_cancelled_batch_tells_what_was_answered_and_what_was_not(tmp_path: Pa
                 await look(batch.id)
 
     journey(tmp_path, steps, batches={"concurrency": 2})
+
+
+def test_nothing_is_left_of_a_batch_that_was_deleted(tmp_path: Path) -> None:
+    async def steps(it: Stage, _caller: Caller, client: AsyncAnthropic) -> None:
+        made = client.messages.batches
+        batch = await ended(client, await made.create(requests=[asked("a"), asked("b", "gone")]))
+        assert len(await results(client, batch)) == 2
+        blobs = tmp_path / "data" / "blobs"
+        assert [each for each in blobs.rglob("names/**/*") if each.is_file()]
+        await made.delete(batch.id)
+        assert not await it.platform.stores.records.scan(files.COLLECTION.name, files.TENANT)
+        assert not [each for each in blobs.rglob("names/**/*") if each.is_file()]
+
+    journey(tmp_path, steps)
 
 
 def test_a_batch_whose_day_is_over_tells_what_was_answered_and_what_was_not(

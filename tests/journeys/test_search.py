@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from penstock.kernel.context import Rate
 from tests.journeys.knowledge_scene import LOCAL, Member, scene
 from tests.support import run
 
@@ -107,6 +108,25 @@ def test_token_vectors_kept_at_ingest_are_not_made_again_and_order_the_same(tmp_
         assert ranked["results"][0]["relevance_score"] > ranked["results"][1]["relevance_score"]
 
     journey(tmp_path, steps)
+
+
+def test_what_a_search_reads_to_rerank_is_taken_from_its_callers_limits_and_what_it_did_not_read_given_back(
+    tmp_path: Path,
+) -> None:
+    async def whole() -> None:
+        async with scene(tmp_path) as it:
+            await filled(await it.member())
+            poor = await it.member(rate=Rate(tokens_per_minute=200))
+            told = (await searched(poor, GATE))["rerank"]
+            assert told["by"] == "none" and "limit of 200 key tokens per minute" in told["why"]
+            once = await it.member(rate=Rate(requests_per_minute=1))
+            told = (await searched(once, GATE))["rerank"]
+            assert told["by"] == "none" and "limit of 1 key requests per minute" in told["why"]
+            frugal = await it.member(rate=Rate(tokens_per_minute=500))
+            for question in (GATE, "What must be primed?", "Which code is it?", "What is aged?"):
+                assert (await searched(frugal, question))["rerank"]["by"] == "late", question
+
+    run(whole(), 60.0)
 
 
 def test_who_names_no_label_sees_nothing_that_has_one_and_nobody_elses_project(tmp_path: Path) -> None:

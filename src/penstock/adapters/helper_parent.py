@@ -18,7 +18,7 @@ Promises
 3. What the process refuses (it raised ValueError) is `Invalid` with its words; what fails in it otherwise is
    `Unavailable` with them. Neither ends it.
 4. It has an empty environment but for `environment` and the place of this package, ends when its parent dies, however
-   that dies, and with `idle` takes processor time that nobody else wants (SCHED_IDLE).
+   that dies, and with `idle`, once it is ready, takes processor time that nobody else wants (SCHED_IDLE).
 5. `close` is idempotent: stdin ends, and what has not ended by itself after `grace_s` is killed. Nothing is left.
 
 One `Helper` belongs to one event loop.
@@ -32,6 +32,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -109,8 +110,20 @@ class Helper:
 
     @property
     def under_way(self) -> int:
-        """Return how many exchanges wait for their answer."""
-        return len(self._process.waiting) if self._process is not None else 0
+        """Return how many exchanges wait: for their answer, or for the process to start."""
+        return self._patient + (len(self._process.waiting) if self._process is not None else 0)
+
+    @property
+    def away_s(self) -> float:
+        """Return for how many seconds it cannot be asked, so soon after its last start; 0 when it can be."""
+        if self._process is not None or self._starting is not None:
+            return 0.0
+        return max(self._again_at_s - asyncio.get_running_loop().time(), 0.0)
+
+    def wake(self) -> None:
+        """Start it in the background, unless it runs or cannot be asked."""
+        if not self.away_s:
+            self._begin()
 
     async def start(self) -> bytes:
         """Start it unless it runs, wait until it is ready, and return what it said then. Raises Unavailable."""
@@ -123,8 +136,12 @@ class Helper:
         if len(process.waiting) >= self._bounds.waiting_most or (
             size > self._bounds.waiting_bytes_most and process.waiting
         ):
-            raise Overloaded(f"The {self.name} is busy.", limit=self._bounds.waiting_most)
+            raise self._too_many("busy")
         return await process.ask(question)
+
+    def _too_many(self, why: str) -> Overloaded:
+        most, again_s = self._bounds.waiting_most, self._bounds.again_s
+        return Overloaded(f"The {self.name} is {why}.", limit=most, retry_after_s=again_s)
 
     async def close(self) -> None:
         """End the process and let everything go; exchanges under way are told Unavailable."""
@@ -152,14 +169,10 @@ class Helper:
         if self._closed:
             raise Unavailable(f"The {self.name} is closed.")
         if self._patient >= self._bounds.waiting_most:
-            raise Overloaded(
-                f"The {self.name} is starting, and enough wait for it.", limit=self._bounds.waiting_most
-            )
-        if self._starting is None:
-            pause_s = self._again_at_s - asyncio.get_running_loop().time()
-            if pause_s > 0:
-                raise Unavailable(f"The {self.name} has ended.", retry_after_s=pause_s)
-            self._begin()
+            raise self._too_many("starting, and enough wait for it")
+        if pause_s := self.away_s:
+            raise Unavailable(f"The {self.name} has ended.", retry_after_s=pause_s)
+        self._begin()
         starting = cast("asyncio.Task[_Process]", self._starting)
         self._patient += 1
         try:
@@ -187,12 +200,8 @@ class Helper:
         self._again_at_s = loop.time() + self._pause_s
         self._pause_s = min(2 * self._pause_s, max(AGAIN_MOST_S, self._bounds.again_s))
         try:
-            _, process = await loop.subprocess_exec(
-                lambda: _Process(self.name, self._bounds, self._lost),
-                *self._command,
-                env=self._environment,
-                cwd="/",
-            )
+            make = partial(_Process, self.name, self._bounds, self._lost)
+            _, process = await loop.subprocess_exec(make, *self._command, env=self._environment, cwd="/")
         except OSError as error:
             raise Unavailable(f"The {self.name} does not start: {error.strerror}.") from error
         self._alive.add(process)
@@ -200,8 +209,6 @@ class Helper:
         if self._closed:
             process.kill(f"The {self.name} is closed.")
         try:
-            if self._idle:
-                process.yield_to_others()
             process.hello = await process.ask(self._start)
         except PenstockError as error:
             process.let_go()
@@ -213,6 +220,8 @@ class Helper:
             ) from error
         if process.lost:
             raise Unavailable(f"The {self.name} has ended.")
+        if self._idle:  # only now: on a busy machine it would not get ready else
+            process.yield_to_others()
         process.expect(self._bounds.answer_timeout_s)
         self._process = process
         return process
@@ -266,10 +275,11 @@ class _Process(asyncio.SubprocessProtocol):
         return f"\n{said}" if said else ""
 
     def yield_to_others(self) -> None:
-        """Give it only the processor time that nobody else wants; what it starts later inherits that."""
-        with contextlib.suppress(OSError):  # a sandbox may not have it: then it is one among equals
-            os.setpriority(os.PRIO_PROCESS, self.pid, 19)
-            os.sched_setscheduler(self.pid, os.SCHED_IDLE, os.sched_param(0))
+        """Give all its threads only the processor time that nobody else wants; what they start later inherits that."""
+        for thread in Path(f"/proc/{self.pid}/task").glob("*"):
+            with contextlib.suppress(OSError):  # a sandbox may not have it: then it is one among equals
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), 19)
+                os.sched_setscheduler(int(thread.name), os.SCHED_IDLE, os.sched_param(0))
 
     def expect(self, patience_s: float) -> None:
         """Take it for stuck, from now on, when it says nothing for so long."""

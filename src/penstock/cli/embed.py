@@ -22,8 +22,8 @@ from rich.status import Status
 from penstock.cli.deployment import DEFAULTS, Deployment
 from penstock.cli.drawing import meter
 from penstock.cli.output import facts, line, table
-from penstock.embedding.calibration import Curve
-from penstock.embedding.quality import Judged, read_judged
+from penstock.embedding.search.calibration import Curve
+from penstock.embedding.search.quality import Judged, read_judged
 from penstock.kernel.errors import Invalid
 from penstock.wiring.measuring import (
     BENCH_TOKENS,

@@ -1,13 +1,12 @@
 """`penstock index`: put files into a collection, see how that went, search it, move it to another model.
 
-Promise: what could not be read, sent or indexed is named with its reason, and the exit code is 1 then; nothing is
+Promise: what could not be read, sent or indexed whole is named with its reason, and the exit code is 1 then; nothing is
 deleted that was not named.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -17,17 +16,18 @@ from cyclopts import App, Parameter
 from rich.console import RenderableType
 from rich.text import Text
 
-from penstock.cli.index_files import BATCH_BYTES, Failed, File, batches, files_of
+from penstock.cli.index_files import Failed, batches, files_of
+from penstock.cli.index_sending import Sending
 from penstock.cli.output import dollars, facts, line, table, when
 from penstock.cli.server import HERE, Server
-from penstock.kernel.errors import Invalid, NotFound, Rejected
+from penstock.kernel.errors import Invalid, NotFound
 from penstock.sdk.client import Client
 from penstock.sdk.knowledge import (
     CollectionInfo,
     CollectionRequest,
     Condition,
-    DocumentRequest,
     Job,
+    JobPage,
     Migration,
     SearchRequest,
     SearchResult,
@@ -39,6 +39,8 @@ LOOK_S: Final = 0.5
 LOOK_MOST_S: Final = 5.0
 SHOWN_CHARS: Final = 240
 FAILURES_SHOWN: Final = 50
+JOBS_SHOWN: Final = 20
+IN_PART: Final = "indexed_in_part"
 
 Name = Annotated[str, Parameter(help="Collection.", show_default=False)]
 Model = Annotated[str, Parameter(help="Embedding model; the server's own by default.", show_default=False)]
@@ -71,22 +73,19 @@ def add(
     async def adding(client: Client) -> _Added:
         await _made(client, CollectionRequest(name=name, model=model, chunk_tokens=chunk_tokens))
         unread: list[Failed] = []
-        jobs: list[tuple[Job, list[str]]] = []
+        sending = Sending(client, name, _labels(acl))
         files = 0
-        labels = tuple(label.strip() for label in acl.split(",") if label.strip())
         for batch in batches(files_of(paths, unread)):
             files += len(batch)
-            try:
-                jobs.append((await _sent(client, name, batch, labels), [each.id for each in batch]))
-            except Rejected as error:
-                unread += [Failed(each.id, error.reason, str(error)) for each in batch]
-        ended = [(await _ended(client, name, job) if wait else job, ids) for job, ids in jobs]
-        failed = [*unread, *(each for job, ids in ended for each in _failures(job, ids))]
+            await sending.send(batch)
+        if wait:
+            await sending.end()
+        indexed = [each for sent in sending.sent for each in _failures(sent.job, sent.ids)]
         return _Added(
             collection=name,
             files=files + len(unread),
-            jobs=tuple(job for job, _ in ended),
-            failed=tuple(failed),
+            jobs=tuple(sent.job for sent in sending.sent),
+            failed=(*unread, *sending.failed, *indexed),
         )
 
     added = server.ask(adding)
@@ -103,14 +102,19 @@ def status(name: Name, job: Annotated[str, Parameter(help="Job.")] = "", *, serv
         server.show(one, facts(_job_facts(one)), *([_failure_table(failed)] if failed else []))
         return
 
-    async def both(client: Client) -> tuple[CollectionInfo, tuple[Job, ...]]:
-        return await client.collections.get(name), await client.collections.jobs(name)
+    async def both(client: Client) -> tuple[CollectionInfo, JobPage]:
+        return await client.collections.get(name), await client.collections.job_page(name, limit=JOBS_SHOWN)
 
-    found, jobs = server.ask(both)
-    rows = [_job_row(each) for each in sorted(jobs, key=lambda each: -each.created_at)[:20]]
-    columns = ("job", "began", "status", ">documents", ">failed", ">chunks", ">embedded", ">reused", ">cost")
+    found, newest = server.ask(both)
+    rows = [_job_row(each) for each in newest.jobs]
+    columns = (
+        *("job", "began", "status", ">documents", ">in part", ">failed"),
+        *(">chunks", ">embedded", ">reused", ">cost"),
+    )
     server.show(
-        {"collection": found, "jobs": jobs}, facts(_facts(found)), table(columns, rows, empty="No jobs.")
+        {"collection": found, "jobs": newest.jobs},
+        facts(_facts(found)),
+        table(columns, rows, empty="No jobs."),
     )
 
 
@@ -133,7 +137,7 @@ def search(
     request = SearchRequest(
         query=query,
         k=k,
-        acl=tuple(label for label in acl.split(",") if label),
+        acl=_labels(acl),
         where=tuple(map(_condition, where or ())),
         rerank=rerank or None,
         explain=explain,
@@ -238,27 +242,9 @@ async def _made(client: Client, request: CollectionRequest) -> None:
         await client.collections.create(request)
 
 
-async def _sent(client: Client, name: str, batch: list[File], labels: tuple[str, ...]) -> Job:
-    """Send files; one that is too large for base64 goes as it is."""
-    if len(batch) == 1 and len(batch[0].content) > BATCH_BYTES and not labels:
-        (file,) = batch
-        return await client.collections.add_bytes(name, file.content, id=file.id, file=file.id)
-    documents = (
-        DocumentRequest(id=file.id, name=file.id, content=base64.b64encode(file.content).decode(), acl=labels)
-        for file in batch
-    )
-    return await client.collections.add_lines(name, documents)
-
-
-async def _ended(client: Client, name: str, job: Job) -> Job:
-    """Wait for a job's end."""
-    pause_s = LOOK_S / 5
-    while True:
-        job = await client.collections.job(name, job.id)
-        if not job.is_open:
-            return job
-        await asyncio.sleep(pause_s)
-        pause_s = min(2 * pause_s, LOOK_MOST_S)
+def _labels(text: str) -> tuple[str, ...]:
+    """Return labels as they are typed, by comma."""
+    return tuple(label.strip() for label in text.split(",") if label.strip())
 
 
 def _failures(job: Job, ids: Sequence[str]) -> list[Failed]:
@@ -283,8 +269,9 @@ def _told(added: _Added) -> Iterator[RenderableType]:
         ("collection", added.collection),
         ("files", f"{added.files:,}"),
         ("indexed", f"{sum(each.done for each in counts):,}"),
+        ("in part", f"{sum(each.in_part for each in counts):,}"),
         ("unchanged", f"{sum(each.unchanged for each in counts):,}"),
-        ("failed", f"{len(added.failed):,}"),
+        ("failed", f"{sum(each.code != IN_PART for each in added.failed):,}"),
         ("chunks", f"{sum(each.chunks for each in counts):,}"),
         ("near-duplicates", f"{sum(each.near_duplicates for each in counts):,}"),
         ("cost", dollars(sum(each.cost_nanos for each in counts))),
@@ -297,7 +284,7 @@ def _told(added: _Added) -> Iterator[RenderableType]:
 
 def _failure_table(failed: Sequence[Failed]) -> RenderableType:
     rows = [(each.document, each.code, each.message) for each in failed[:FAILURES_SHOWN]]
-    return table(("not indexed", "code", "why"), rows, empty="")
+    return table(("not indexed, or in part", "code", "why"), rows, empty="")
 
 
 def _facts(found: CollectionInfo) -> list[tuple[str, object]]:
@@ -321,6 +308,7 @@ def _job_row(job: Job) -> tuple[object, ...]:
         when(job.created_at),
         job.status,
         done,
+        counts.in_part,
         counts.failed,
         counts.chunks,
         counts.embedded,
@@ -330,7 +318,10 @@ def _job_row(job: Job) -> tuple[object, ...]:
 
 
 def _job_facts(job: Job) -> list[tuple[str, object]]:
-    names = ("job", "began", "status", "documents", "failed", "chunks", "embedded", "reused", "cost")
+    names = (
+        *("job", "began", "status", "documents", "in part", "failed"),
+        *("chunks", "embedded", "reused", "cost"),
+    )
     return list(zip(names, _job_row(job), strict=True))
 
 

@@ -218,3 +218,20 @@ async def close_leaves_nothing(h: Harness[Encoder]) -> None:
     able = h if isinstance(h, EncoderHarness) else None
     left = needs(able.processes if able else None, LOOK)()
     expect(not left, "no process is left", left=left)
+
+
+@CASES.case(7)
+async def warm_starts_every_process(h: Harness[Encoder]) -> None:
+    """Once warm, as many batches as are computed at one time in each lane start nothing more."""
+    able = h if isinstance(h, EncoderHarness) else None
+    processes = needs(able.processes if able else None, LOOK)
+    (text,) = await ids_of(h.port, ["warm"])
+    await h.port.warm()
+    before = sorted(processes())
+    spec = h.port.spec
+    most = spec.query_processes + spec.ingest_processes
+    expect(len(before) == most, "every process has started", found=len(before), most=most)
+    lanes: tuple[Lane, ...] = ("query",) * 2 * spec.query_processes + ("ingest",) * 2 * spec.ingest_processes
+    await asyncio.gather(*(h.port.encode([text], lane) for lane in lanes))
+    await h.port.warm()
+    expect(sorted(processes()) == before, "nothing more was started")

@@ -66,6 +66,20 @@ async def walked(page: Callable[[str], Awaitable[Sequence[Row]]]) -> list[Row]:
     return rows
 
 
+async def walked_back(page: Callable[[str], Awaitable[Sequence[Row]]]) -> list[Row]:
+    """Follow pages from the end to the beginning."""
+    rows: list[Row] = []
+    while found := await page(before := rows[-1].id if rows else ""):
+        expect(
+            not before or found[0].id.encode() < before.encode(),
+            "a page ends before the last",
+            before=before,
+            last=found[0].id,
+        )
+        rows += found
+    return rows
+
+
 def in_byte_order(texts: Sequence[str]) -> list[str]:
     """Return texts in the order of their UTF-8."""
     return sorted(texts, key=str.encode)
@@ -89,6 +103,7 @@ async def find_returns_exactly_the_rows_of_a_value(h: Harness[Records]) -> None:
     )
     expect(ids(await h.port.find(PEOPLE, tenant, "team", "A")) == ["id a"], "the changed value counts")
     expect(not await h.port.find(PEOPLE, tenant, "team", "a"), "the former value does not")
+    expect(not await h.port.latest(PEOPLE, tenant, "team", "a"), "nor from the end")
     expect(len(await h.port.find(PEOPLE, tenant, "town", "here")) == len(ODD) - 2, "nor do rows that left")
 
 
@@ -108,10 +123,16 @@ async def pages_meet_without_gap_or_overlap(h: Harness[Records]) -> None:
             lambda after, n=limit: h.port.find(PEOPLE, tenant, "team", "red", after=after, limit=n)
         )
         expect(ids(found) == left, "find: each row once, in order", limit=limit, ids=ids(found))
+        back = await walked_back(
+            lambda before, n=limit: h.port.latest(PEOPLE, tenant, "team", "red", before=before, limit=n)
+        )
+        expect(ids(back) == left[::-1], "latest: each row once, backwards", limit=limit, ids=ids(back))
     expect(await h.port.count(PEOPLE, tenant) == len(left), "and counted once")
     first = await h.port.scan(PEOPLE, tenant, limit=3)
     expect(len(first) == 3, "a page is as long as asked for")
     expect(len(await h.port.find(PEOPLE, tenant, "team", "red", limit=3)) == 3, "on either road")
+    last = await h.port.latest(PEOPLE, tenant, "team", "red", limit=3)
+    expect(ids(last) == left[:-4:-1], "and from the end", ids=ids(last))
 
 
 # -------------------------------------------------------------------------------------- promise 5: tenants
@@ -130,6 +151,7 @@ async def tenants_never_meet(h: Harness[Records]) -> None:
         expect(await h.port.get(PEOPLE, absent, "p") is None, "who has no row gets none", tenant=absent)
         expect(not await h.port.scan(PEOPLE, absent), "sees none", tenant=absent)
         expect(not await h.port.find(PEOPLE, absent, "team", "red"), "finds none", tenant=absent)
+        expect(not await h.port.latest(PEOPLE, absent, "team", "red"), "from neither end", tenant=absent)
         expect(await h.port.count(PEOPLE, absent) == 0, "and has none", tenant=absent)
     for i, tenant in enumerate(tenants[1:], 1):
         row = await h.port.get(PEOPLE, tenant, "p")
@@ -138,6 +160,7 @@ async def tenants_never_meet(h: Harness[Records]) -> None:
             await h.port.scan(PEOPLE, tenant),
             await h.port.find(PEOPLE, tenant, "team", "red"),
             await h.port.find(PEOPLE, tenant, "mail", "p@x"),
+            await h.port.latest(PEOPLE, tenant, "mail", "p@x"),
         ):
             expect(list(rows) == [row], "and the only one", tenant=tenant, rows=rows)
         expect(await h.port.count(PEOPLE, tenant) == 1, "and counted alone", tenant=tenant)
@@ -197,6 +220,9 @@ async def what_is_out_of_bounds_is_invalid(h: Harness[Records]) -> None:
         port.scan(PEOPLE, tenant, limit=1_001),
         port.find(PEOPLE, tenant, "team", "red", limit=0),
         port.find(PEOPLE, tenant, "team", "red", limit=1_001),
+        port.latest(PEOPLE, tenant, "colour", "red"),
+        port.latest(PEOPLE, tenant, "team", "red", limit=0),
+        port.latest(PEOPLE, tenant, "team", "red", limit=1_001),
     ):
         await expect_error(Invalid, reading, "out of bounds")
     expect(await port.count(PEOPLE, tenant) == 0, "nothing was written")
@@ -240,6 +266,7 @@ async def an_unreachable_store_says_so(h: Harness[Records]) -> None:
         port.transact([put(tenant, "p")]),
         port.get(PEOPLE, tenant, "p"),
         port.find(PEOPLE, tenant, "team", "red"),
+        port.latest(PEOPLE, tenant, "team", "red"),
         port.scan(PEOPLE, tenant),
         port.count(PEOPLE, tenant),
     ):

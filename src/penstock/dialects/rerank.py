@@ -6,8 +6,9 @@
 
 Promises: a request with `texts` is TEI's, any other Cohere's. `parse_request(render_request(x, x.dialect)) == x`.
 `render_reply` keeps what the request asked for whoever answered: at most `top_n` results, best first, the caller's own
-documents told when asked. What a provider's wire cannot be told is refused by the name its caller wrote. An error is
-OpenAI's `error`, which most servers of this wire send, beside Cohere's `message`.
+documents told when asked; in Cohere's words also which texts were cut. What a provider's wire cannot be told is refused
+by the name its caller wrote. An error is OpenAI's `error`, which most servers of this wire send, beside Cohere's
+`message`.
 """
 
 from __future__ import annotations
@@ -235,7 +236,8 @@ def render_reply(reply: RerankReply, request: RerankRequest) -> bytes:
         ranked.append(result)
     if is_tei:
         return msgspec.json.encode(ranked)
-    return msgspec.json.encode({"id": reply.id, "results": ranked, **_meta(reply), **reply.extras})
+    cut = {"truncated": reply.truncated} if reply.truncated else {}
+    return msgspec.json.encode({"id": reply.id, "results": ranked, **_meta(reply), **cut, **reply.extras})
 
 
 def _meta(reply: RerankReply) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from penstock.edge.errors import JSON_TYPE, request_id
-from penstock.embedding import retries
-from penstock.embedding.announcing import Announcer
-from penstock.embedding.collections import CollectionDoc, owner_of
+from penstock.embedding.catalog.announcing import Announcer
+from penstock.embedding.catalog.collections import CollectionDoc, owner_of
+from penstock.embedding.catalog.jobs import End, JobDoc
+from penstock.embedding.catalog.library import Library
 from penstock.embedding.collections_wire import (
     LINE,
     CollectionAsk,
@@ -30,11 +31,10 @@ from penstock.embedding.collections_wire import (
     parse_migration,
     raw_document,
 )
-from penstock.embedding.intake import Intake
-from penstock.embedding.jobs import End, JobDoc
-from penstock.embedding.library import Library
-from penstock.embedding.migrations import Migrations
-from penstock.embedding.removal import Removal
+from penstock.embedding.ingest import retries
+from penstock.embedding.ingest.intake import Intake
+from penstock.embedding.ingest.removal import Removal
+from penstock.embedding.migrations.migrations import Migrations
 from penstock.kernel.context import Principal
 from penstock.kernel.errors import Invalid, NotFound
 from penstock.kernel.ids import new_id
@@ -118,7 +118,7 @@ class Collections:
         await self._intake.check_key(principal)
         owner = owner_of(principal)
         most = self._settings.per_project
-        if len(await self._library.book.of(owner, limit=min(most, 1_000))) >= most:
+        if len(await self._library.book.of(owner, limit=most)) >= most:
             raise Invalid(
                 "The project has as many collections as it may.",
                 code="too_many_collections",
@@ -269,7 +269,7 @@ class Collections:
         jobs, uid = self._library.jobs, call.collection.uid
         after, limit = page_of(call.request)
         if not call.rest:
-            found = await jobs.of(uid, after, limit + 1)
+            found = await jobs.latest(uid, after, limit + 1)
             call.send(_page([_told_job(job, call) for job in found[:limit]], more=len(found) > limit))
             return
         job = await jobs.found(uid, call.rest)
@@ -280,6 +280,7 @@ class Collections:
                 **_told_job(job, call),
                 "failures": [_told_failure(name, end) for name, end in failures[:limit]],
                 "has_more_failures": len(failures) > limit,
+                "last_failure": failures[limit - 1][0] if len(failures) > limit else None,
                 "near_duplicates": [{"document": name, "of": end.near} for name, end in near],
             }
         )

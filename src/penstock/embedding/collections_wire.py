@@ -16,8 +16,8 @@ import msgspec
 from msgspec import Meta, Raw
 
 from penstock.dialects.strict_json import check_text, decode_as, refusal, shorten
-from penstock.embedding.collections import NAME, Failure
-from penstock.embedding.intake import Sent
+from penstock.embedding.catalog.collections import NAME, Failure
+from penstock.embedding.ingest.intake import Sent
 from penstock.kernel.errors import Invalid
 from penstock.net.request import Request
 from penstock.ports.index import METADATA_BYTES_MOST, Precision, Scalar

@@ -12,11 +12,11 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Final
 
-from penstock.embedding.announcing import Announcer
-from penstock.embedding.collections import CollectionDoc
-from penstock.embedding.library import Library
-from penstock.embedding.migrations import Migrations
-from penstock.embedding.removal import Removal
+from penstock.embedding.catalog.announcing import Announcer
+from penstock.embedding.catalog.collections import CollectionDoc
+from penstock.embedding.catalog.library import Library
+from penstock.embedding.ingest.removal import Removal
+from penstock.embedding.migrations.migrations import Migrations
 from penstock.kernel.errors import PenstockError
 
 _log = logging.getLogger("penstock.embedding")
@@ -79,11 +79,10 @@ class Upkeep:
             await self.compact()
 
     async def compact(self) -> None:
-        """Have the index free its disk of what was deleted; where nobody has a collection, leave it alone."""
+        """Have the index free its disk of what was deleted, the last collection too."""
         try:
-            if await self._library.book.all(""):
-                await self._library.index.compact()
-                self.compactions += 1
+            await self._library.index.compact()
+            self.compactions += 1
         except Exception as error:  # because the next round may find things in order
             self._failed("the index cannot be compacted", error)
 
@@ -124,14 +123,15 @@ class Upkeep:
             await self._removal.finish(collection)
             return
         await self._removal.finish_documents(collection)
-        if self._is_eager:
-            await self._migrations.follow(collection)
+        await self._library.sources.tidy(collection.uid)
         oldest_s = self._library.clock.wall_s() - self._kept_s
         for job in await self._library.jobs.of(collection.uid):
             if job.created_s >= oldest_s:
                 break  # the others are younger
             if not job.is_open and job.ended_s < oldest_s:
                 await self._library.jobs.forget(job.id)
+        if self._is_eager:  # last: whatever refuses that keeps nothing else from being tidied
+            await self._migrations.follow(collection)
 
     def _failed(self, what: str, error: Exception) -> None:
         self.failures += 1

@@ -135,12 +135,14 @@ class Admission:
             raise OverBudget(value=missing_nanos)
         seat.input_tokens, seat.output_tokens = ask.input_tokens, output_tokens
 
-    async def admit_unpaid(self, context: RequestContext, ask: Ask, targets: Sequence[Target]) -> Seat:
-        """Admit a request that no vendor bills: caps and limits of requests hold for it, no tokens are taken and no
-        money is held. Raises Rejected.
+    async def admit_unpaid(
+        self, context: RequestContext, ask: Ask, targets: Sequence[Target], *, tokens: int = 0
+    ) -> Seat:
+        """Admit a request that no vendor bills: caps and limits of requests hold for it, `tokens` are taken from limits
+        of tokens, and no money is held. Raises Rejected.
         """
         self._check_caps(ask, context.principal, targets)
-        seat = Seat(context.request_id, self._plans.of(context.principal), ask.input_tokens, 0, 0)
+        seat = Seat(context.request_id, self._plans.of(context.principal), ask.input_tokens, 0, tokens)
         await self._take_limits(seat)
         return seat
 

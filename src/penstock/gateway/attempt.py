@@ -30,33 +30,45 @@ LATE_S = 0.5
 DEAF = Deaf()
 
 
-class WholeAnswer:
-    """A complete reply."""
+class _Answer:
+    """What came of the vendor's `reply`. A rule may not let it leave: `refusal`, if it does not."""
 
-    __slots__ = ("_refusal", "body", "facts")
+    __slots__ = ("refusal", "reply")
 
-    def __init__(self, body: bytes, facts: ReplyFacts, refusal: PolicyRefused | None = None) -> None:
-        """Keep the answer in the caller's dialect, what it means, and the rule that does not let it leave, if any."""
-        self.body = body
-        self.facts = facts
-        self._refusal = refusal
+    refusal: PolicyRefused | None
+    reply: ChatReplyStream
 
     def check(self) -> None:
         """Raise PolicyRefused for an answer that must not leave."""
-        if self._refusal is not None:
-            raise self._refusal
+        if self.refusal is not None:
+            raise self.refusal
 
 
-class StreamedAnswer:
+class WholeAnswer(_Answer):
+    """A complete reply."""
+
+    __slots__ = ("body", "facts")
+
+    def __init__(
+        self, reply: ChatReplyStream, body: bytes, facts: ReplyFacts, refusal: PolicyRefused | None = None
+    ) -> None:
+        """Keep the answer in the caller's dialect, what it means, and the rule that does not let it leave, if any."""
+        self.reply = reply
+        self.body = body
+        self.facts = facts
+        self.refusal = refusal
+
+
+class StreamedAnswer(_Answer):
     """A stream that has begun. `pending` is what may be sent on, in the caller's dialect; `facts` what was seen so
-    far.
+    far. One that must not leave is not read on.
     """
 
-    __slots__ = ("_failure", "_keep_usage", "_passage", "_reply", "_splitter", "ended", "facts", "pending")
+    __slots__ = ("_failure", "_keep_usage", "_passage", "_splitter", "ended", "facts", "pending")
 
     def __init__(self, reply: ChatReplyStream, passage: Passage, *, keep_usage: bool) -> None:
         """Read `reply`; an event of nothing but usage is passed on only if `keep_usage`."""
-        self._reply = reply
+        self.reply = reply
         self._splitter = SseSplitter()
         self._passage = passage
         self._keep_usage = keep_usage
@@ -64,6 +76,7 @@ class StreamedAnswer:
         self.facts = passage.codec.facts()
         self.pending = b""
         self.ended = False
+        self.refusal = None
 
     async def next(self) -> bytes:
         """Return the next bytes to send on, b"" if there are none right now or `ended`. The end mark is held
@@ -74,7 +87,7 @@ class StreamedAnswer:
         """
         if self._failure is not None:
             raise self._failure
-        data = await self._reply.chunk()
+        data = await self.reply.chunk()
         if not data:
             self.ended = True
             if not self.facts.done and not self.facts.finish:
@@ -83,12 +96,16 @@ class StreamedAnswer:
         return self._pass_on(data)
 
     async def open(self) -> None:
-        """Read until the first content (or a complete answer) has arrived."""
+        """Read until the first content (or a complete answer) has arrived, or a rule refuses what came."""
         facts = self.facts
         held: list[bytes] = []
         size = 0
         while not facts.deltas and not facts.finish and not facts.done and not self.ended:
-            out = await self.next()
+            try:
+                out = await self.next()
+            except PolicyRefused as refusal:  # the vendor has answered well, and bills what it said
+                self.refusal = refusal
+                return
             if self._failure is not None:
                 raise self._failure  # nothing has left: another back end may answer from the beginning
             held.append(out)
@@ -130,7 +147,7 @@ class StreamedAnswer:
 
     def close(self) -> None:
         """Let the vendor go."""
-        self._reply.close()
+        self.reply.close()
 
     def _pass_on(self, data: bytes) -> bytes:
         try:
@@ -150,7 +167,7 @@ class StreamedAnswer:
     def _translated(self, blocks: list[bytes], translate: StreamPassage) -> bytes:
         """Return `blocks` in the caller's dialect."""
         out: list[bytes] = []
-        for block in blocks:
+        for place, block in enumerate(blocks, 1):
             kind = self.facts.feed(block)
             if kind in (ERROR, MALFORMED):
                 return self._fail_after(out, self._failure_of(kind))
@@ -160,6 +177,10 @@ class StreamedAnswer:
                 out.append(translate.feed(block))
             except (Invalid, Upstream) as error:
                 return self._fail_after(out, ProviderFailure(error.message, kind="malformed_reply"))
+            except PolicyRefused:
+                for unsaid in blocks[place:]:  # it came all the same, and its vendor bills it
+                    self.facts.feed(unsaid)
+                raise
         return b"".join(out)
 
     def _fail_after(self, out: list[bytes], failure: ProviderFailure) -> bytes:
@@ -209,7 +230,7 @@ async def attempt(
         if not reply.streamed:
             body = await reply.read(REPLY_BYTES_MAX)
             reply.close()
-            return _whole(body, passage)
+            return _whole(reply, body, passage)
         answer = StreamedAnswer(reply, passage, keep_usage=keep_usage)
         await answer.open()
     except ProviderFailure as failure:
@@ -225,7 +246,7 @@ async def attempt(
     return answer
 
 
-def _whole(body: bytes, passage: Passage) -> WholeAnswer:
+def _whole(reply: ChatReplyStream, body: bytes, passage: Passage) -> WholeAnswer:
     try:
         facts = passage.codec.read_facts(body)
     except Upstream as error:
@@ -242,7 +263,7 @@ def _whole(body: bytes, passage: Passage) -> WholeAnswer:
         try:
             body = passage.whole(body)
         except PolicyRefused as refusal:  # the vendor has answered well, and bills what it says
-            return WholeAnswer(body, facts, refusal)
+            return WholeAnswer(reply, body, facts, refusal)
         except (Invalid, Upstream) as error:
             raise ProviderFailure(error.message, kind="malformed_reply") from None
-    return WholeAnswer(body, facts)
+    return WholeAnswer(reply, body, facts)

@@ -31,9 +31,15 @@ from penstock.ports.providers import ProviderFailure
 from penstock.ports.records import Collection, Records, Write
 
 COLLECTION = Collection(name="batch_lines", indexes=("batch",))
+ENDS = Collection(name="batch_ends")
+"""Of each line that has ended whether well, and the bytes of its end; a batch is the tenant. So a batch that is taken
+up again is known without reading its answers."""
+COLLECTIONS = (COLLECTION, ENDS)
 ERRORS_MAX = 50
 """Mistakes told of one file."""
 PAGE_ROWS = 50
+PAGE_ENDS = 1_000
+DELETED_MOST = 100
 AT_ONCE = 200
 """Lines read before others have their turn."""
 WAIT_MAX_S = 5.0
@@ -224,51 +230,51 @@ class Lines:
 
     async def keep(self, batch_id: str, answered: Answered) -> None:
         """Keep one line's end, durably."""
-        value = (b"+" if answered.good else b"-") + answered.output
-        row_id = f"{batch_id}/{answered.number:08d}"
-        await self._records.transact(
-            [
-                Write(
-                    collection=COLLECTION.name,
-                    tenant=TENANT,
-                    id=row_id,
-                    value=value,
-                    indexed={"batch": batch_id},
-                )
-            ]
+        mark = b"+" if answered.good else b"-"
+        number, output = f"{answered.number:08d}", answered.output
+        row = Write(
+            collection=COLLECTION.name,
+            tenant=TENANT,
+            id=f"{batch_id}/{number}",
+            value=mark + output,
+            indexed={"batch": batch_id},
         )
+        end = Write(collection=ENDS.name, tenant=batch_id, id=number, value=b"%b%d" % (mark, len(output)))
+        await self._records.transact([row, end])
 
     async def kept(self, batch_id: str) -> tuple[dict[int, bool], int]:
         """Return which lines have ended, by number, and whether well; and the bytes of their ends."""
         ended: dict[int, bool] = {}
         size, after = 0, ""
-        while rows := await self._records.find(
-            COLLECTION.name, TENANT, "batch", batch_id, after=after, limit=PAGE_ROWS
-        ):
-            ended.update({int(row.id.rpartition("/")[2]): row.value[:1] == b"+" for row in rows})
-            size += sum([len(row.value) for row in rows])
+        while rows := await self._records.scan(ENDS.name, batch_id, after=after, limit=PAGE_ENDS):
+            ended.update({int(row.id): row.value[:1] == b"+" for row in rows})
+            size += sum([int(row.value[1:]) for row in rows])
             after = rows[-1].id
         return ended, size
 
-    async def outputs(self, batch_id: str, endpoint: str) -> tuple[list[bytes], list[bytes]]:
-        """Return the good and the bad lines of output, in the order of the input; one list where they go together."""
-        good: list[bytes] = []
-        bad: list[bytes] = [] if self._ways[endpoint].words.apart else good
+    async def outputs(self, batch_id: str, endpoint: str) -> tuple[list[bytes], list[bytes] | None]:
+        """Return the lines of the output and of the error file, in the order of the input; None where one has all."""
+        output: list[bytes] = []
+        errors: list[bytes] | None = [] if self._ways[endpoint].words.apart else None
         after = ""
         while rows := await self._records.find(
             COLLECTION.name, TENANT, "batch", batch_id, after=after, limit=PAGE_ROWS
         ):
             for row in rows:
-                (good if row.value[:1] == b"+" else bad).append(row.value[1:])
+                (output if errors is None or row.value[:1] == b"+" else errors).append(row.value[1:])
             after = rows[-1].id
-        return good, bad
+        return output, errors
 
     async def forget(self, batch_id: str) -> None:
         """Forget what was kept of a batch: its files have it now."""
         while rows := await self._records.find(COLLECTION.name, TENANT, "batch", batch_id, limit=PAGE_ROWS):
-            await self._records.transact(
-                [Write(collection=COLLECTION.name, tenant=TENANT, id=row.id, value=None) for row in rows]
-            )
+            await self._records.transact([_deletion(COLLECTION, TENANT, row.id) for row in rows])
+        while rows := await self._records.scan(ENDS.name, batch_id, limit=DELETED_MOST):
+            await self._records.transact([_deletion(ENDS, batch_id, row.id) for row in rows])
+
+
+def _deletion(collection: Collection, tenant: str, row_id: str) -> Write:
+    return Write(collection=collection.name, tenant=tenant, id=row_id, value=None)
 
 
 def _header(name: bytes) -> bytes | None:

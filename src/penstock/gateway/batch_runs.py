@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from math import inf
 
 import msgspec
 
@@ -150,7 +151,7 @@ class BatchRuns:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _look(self) -> None:
-        waiting = {doc.id: doc for doc in await self._book.unfinished() if self._is_free(doc)}
+        waiting = {doc.id: doc for doc in await self._book.unfinished(self._is_free, self._running)}
         now_s = self._clock.monotonic_s()
         while waiting and not self._closing:
             turns = self._turns.next(waiting.values(), self._at_work)
@@ -162,7 +163,7 @@ class BatchRuns:
                 return
             doc = waiting.pop(turns[0].id)
             self._turns.began(doc.owner, now_s)
-            self._at_work[doc.id] = AtWork(doc.owner, now_s)
+            self._at_work[doc.id] = AtWork(doc.owner)
             self._tasks[doc.id] = asyncio.create_task(self._run(doc.id), name=f"batch {doc.id}")
 
     def _is_free(self, doc: BatchDoc) -> bool:
@@ -261,6 +262,8 @@ class BatchRuns:
             number = next(waiting, None)
             if number is None:
                 break
+            if self._at_work[run.doc.id].since_s == inf:
+                self._at_work[run.doc.id] = AtWork(run.doc.owner, self._clock.monotonic_s())
             begun.add(asyncio.create_task(self._line(run, number, run.principal)))
         return begun
 
@@ -309,14 +312,16 @@ class BatchRuns:
             return  # refused by a limit as it stopped: it is taken up again
         if run.end in ("completed", FULL):
             await self._enter(run.doc.id, "finalizing", after="in_progress")
-        good, bad = await self._lines.outputs(run.doc.id, run.doc.endpoint)
+        output, errors = await self._lines.outputs(run.doc.id, run.doc.endpoint)
         end = "completed" if run.end == FULL else run.end
         if unended:
             code, message = WORDS[run.end]
-            bad += [self._lines.unanswered(run.doc.endpoint, line, code, message) for line in unended]
+            told = [self._lines.unanswered(run.doc.endpoint, line, code, message) for line in unended]
+            (output if errors is None else errors).extend(told)
         if run.end == FULL:
             run.ended = {number: run.ended.get(number, False) for number in range(len(run.lines))}
-        output_id, error_id = await self._written(run, good, "output"), await self._written(run, bad, "error")
+        output_id = await self._written(run, output, "output")
+        error_id = await self._written(run, errors or [], "error")
         await self._enter(
             run.doc.id, end, counts=run.counts(), output_file_id=output_id, error_file_id=error_id
         )

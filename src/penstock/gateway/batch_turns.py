@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from typing import Final, NamedTuple
 
 from penstock.gateway.batches import BatchDoc
@@ -17,10 +18,13 @@ TURN_S: Final = 30.0
 
 
 class AtWork(NamedTuple):
-    """A batch that has a slot: whose it is, and since when (monotonic seconds)."""
+    """A batch that has a slot: whose it is, and since when its lines are sent (monotonic seconds).
+
+    While it is read its turn has not begun: however long that takes, it does not make way before a line was sent.
+    """
 
     owner: str
-    since_s: float
+    since_s: float = inf
 
 
 class Turns:
@@ -50,9 +54,10 @@ class Turns:
     def makes_way(self, owner: str, at_work: Mapping[str, AtWork], now_s: float) -> str | None:
         """Return the id of the batch that gives its slot to `owner`, None where all go on."""
         slots = Counter(work.owner for work in at_work.values())
-        if not at_work:
+        begun = {each: work for each, work in at_work.items() if work.since_s < inf}
+        if not begun:
             return None
-        longest = min(at_work, key=lambda each: (-slots[at_work[each].owner], at_work[each].since_s))
-        work = at_work[longest]
+        longest = min(begun, key=lambda each: (-slots[begun[each].owner], begun[each].since_s))
+        work = begun[longest]
         more = slots[work.owner] - slots[owner]
         return longest if more > 1 or (more == 1 and now_s - work.since_s >= TURN_S) else None

@@ -10,6 +10,7 @@ change is made on the version it was decided on, so a cancellation and the work 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from heapq import nsmallest
 from typing import Any
 
 import msgspec
@@ -27,8 +28,6 @@ from penstock.ports.records import Collection, Records, Row, Write
 
 COLLECTION = Collection(name="batches", indexes=("owner", "open", "open_of", "open_input"))
 OPEN = ("validating", "in_progress", "finalizing", "cancelling")
-LOOKED_AT = 5_000
-"""Open batches that are looked at in one go; the bound on each project's keeps that enough."""
 PAGE = 1_000
 CHANGES_MAX = 8
 """Times a change is decided anew because somebody else changed the batch meanwhile."""
@@ -158,16 +157,18 @@ class BatchBook:
         rows = await self._records.find(COLLECTION.name, TENANT, "owner", place, after=after, limit=limit)
         return [_doc(row) for row in rows]
 
-    async def unfinished(self) -> Sequence[BatchDoc]:
-        """Return the batches with work left, as many as are looked at in one go."""
-        found: list[BatchDoc] = []
-        while len(found) < LOOKED_AT:
-            after = found[-1].id if found else ""
-            rows = await self._records.find(COLLECTION.name, TENANT, "open", "yes", after=after, limit=PAGE)
-            found += [_doc(row) for row in rows]
-            if len(rows) < PAGE:
-                break
-        return found
+    async def unfinished(self, wanted: Callable[[BatchDoc], bool], each: int) -> Sequence[BatchDoc]:
+        """Return of every owner the `each` oldest of those `wanted` among its batches with work left."""
+        oldest: dict[str, list[BatchDoc]] = {}
+        after = ""
+        while rows := await self._records.find(
+            COLLECTION.name, TENANT, "open", "yes", after=after, limit=PAGE
+        ):
+            after = rows[-1].id
+            for doc in filter(wanted, map(_doc, rows)):
+                oldest.setdefault(doc.owner, []).append(doc)
+            oldest = {owner: nsmallest(each, docs, key=_age) for owner, docs in oldest.items()}
+        return [doc for docs in oldest.values() for doc in docs]
 
     async def room(self, principal: Principal, most: int) -> None:
         """Refuse one more batch of a project that has `most` with work left. Raises OverLimit."""
@@ -268,6 +269,10 @@ class Batches:
         doc = await self._book.cancel(batch_id, self._clock.wall_s())
         self._wake()
         send_json(responder, doc.told())
+
+
+def _age(doc: BatchDoc) -> tuple[float, str]:
+    return doc.created_s, doc.id
 
 
 def _not_found(batch_id: str) -> NotFound:

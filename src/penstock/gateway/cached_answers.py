@@ -232,13 +232,12 @@ class CachedAnswers:
         alike: Alike | None = None,
     ) -> Fresh:
         """Have a provider answer, and keep what it said; what was looked for in vain (`alike`) is found from now on."""
-        captures: list[Capture] = []
-        tapped = tuple([self._tapped(target, sought, captures) for target in targets])
+        tapped = tuple([self._tapped(target, sought) for target in targets])
         before_nanos = turn.meter.spent_nanos
         answered = await fetch(turn, tapped)
-        reply = None
-        if answered.route == sought.route and captures and turn.resumed_by is None:
-            reply = captures[-1].reply(self._codecs[answered.provider.dialect])
+        reply, capture = None, turn.reply
+        if answered.route == sought.route and isinstance(capture, Capture) and turn.resumed_by is None:
+            reply = capture.reply(self._codecs[answered.provider.dialect])
         if reply is not None and answered.provider.dialect != turn.wording.face.name:
             reply = Signing(answered.provider.dialect).reply(reply)
         if reply is None or not self._fit(reply, sought, turn):
@@ -254,10 +253,10 @@ class CachedAnswers:
             self.resembling.keep(sought, alike)
         return Fresh(kept)
 
-    def _tapped(self, target: Target, sought: Sought, captures: list[Capture]) -> Target:
+    def _tapped(self, target: Target, sought: Sought) -> Target:
         if target.route != sought.route:
             return target
-        tap = Tapped(target.provider, self._settings.entry_bytes, captures)
+        tap = Tapped(target.provider, self._settings.entry_bytes)
         return msgspec.structs.replace(target, provider=tap)
 
     def _fit(self, reply: ChatReply, sought: Sought, turn: Turn) -> bool:

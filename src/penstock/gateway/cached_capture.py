@@ -19,11 +19,10 @@ NO_RATES = RateHint()
 class Tapped:
     """A provider whose answers are copied. It is the copied one's owner who closes that."""
 
-    def __init__(self, provider: ChatProvider, bytes_most: int, captures: list[Capture]) -> None:
-        """Add a capture of at most `bytes_most` bytes to `captures` for every answer that begins."""
+    def __init__(self, provider: ChatProvider, bytes_most: int) -> None:
+        """Make each of its answers a capture of at most `bytes_most` bytes."""
         self._provider = provider
         self._bytes_most = bytes_most
-        self._captures = captures
         self.name = provider.name
         self.vendor = provider.vendor
         self.dialect = provider.dialect
@@ -31,9 +30,7 @@ class Tapped:
 
     async def chat(self, call: ChatCall) -> Capture:
         """Start one attempt."""
-        capture = Capture(await self._provider.chat(call), self._bytes_most)
-        self._captures.append(capture)
-        return capture
+        return Capture(await self._provider.chat(call), self._bytes_most)
 
     async def close(self) -> None:
         """Do nothing."""

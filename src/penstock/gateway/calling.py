@@ -13,6 +13,7 @@ from penstock.gateway.admission import Admission, worst_nanos
 from penstock.gateway.ask import asked
 from penstock.gateway.attempt import Answer, StreamedAnswer, WholeAnswer, attempt
 from penstock.gateway.effects import has_effects
+from penstock.gateway.lanes import tenant_of
 from penstock.gateway.load import Deaf, Loads
 from penstock.gateway.places import priority_in
 from penstock.gateway.quota_rooms import QuotaRooms
@@ -62,11 +63,11 @@ class Calling:
                     raise
                 continue
             self._loads.first_token(target.label, turn.story.waited_ms())
-            if not isinstance(answer, WholeAnswer):
-                return target, answer
             check = turn.wording.check
             try:
                 answer.check()
+                if isinstance(answer, StreamedAnswer):
+                    return target, answer
                 if turn.larger and await self._escalates(turn, target, answer):
                     targets, turn.larger = turn.larger, ()
                     continue
@@ -120,9 +121,14 @@ class Calling:
         """Take one retry from the budget for what is not a further attempt at the same; False when it is used up."""
         return self._resilience.budget.spend()
 
-    def thrown_away(self, turn: Turn, target: Target, answer: WholeAnswer) -> None:
-        """Note an answer that will not leave; its vendor bills it all the same."""
-        turn.meter.whole(target, answer.facts, len(answer.body))
+    def thrown_away(self, turn: Turn, target: Target, answer: Answer) -> None:
+        """Note an answer that will not leave; its vendor bills it all the same, a stream as far as it came."""
+        if isinstance(answer, StreamedAnswer):
+            answer.close()
+            outcome = answer.refusal.reason if answer.refusal is not None else "abandoned"
+            turn.meter.streamed(target, answer.facts, outcome)
+        else:
+            turn.meter.whole(target, answer.facts, len(answer.body))
         turn.story.called(target)
         self.ended(target)
 
@@ -147,6 +153,7 @@ class Calling:
                 stream=envelope.stream,
                 request_id=context.request_id,
                 timers=timers,
+                tenant=tenant_of(context.principal),
             )
             return attempt(
                 target,

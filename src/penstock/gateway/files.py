@@ -2,9 +2,13 @@
 
     POST /v1/files   GET /v1/files   GET /v1/files/{id}[/content]   DELETE /v1/files/{id}
 
+    put     a row that says "half" ──▶ the bytes ──▶ the row says "whole"
+    drop    the row says "half" ──▶ the bytes' name ends ──▶ no row
+
 Promises: a file is seen by callers of the project that put it there and by nobody else; it is whole or not there; it is
-forgotten when it expires, at the latest an hour later; while a batch still needs it, nobody deletes it. A project's
-files are bounded. The bytes lie in the node's own blobs.
+forgotten when it expires, at the latest an hour later; while a batch still needs it, nobody deletes it; what a crash
+leaves is a row that says "half", by which the rest is found and forgotten. A project's files are bounded. The bytes lie
+in the node's own blobs.
 """
 
 from __future__ import annotations
@@ -32,12 +36,14 @@ COLLECTION = Collection(name="files", indexes=("owner",))
 TENANT = "*"
 """Rows know their owner; one tenant lets one sweep find all that is old."""
 DAY_S = 86_400
+HALF_S = 3_600.0
+"""How long a file may take to be put; what is half then was left by a crash."""
 PAGE_MAX = 100
 PURPOSES = ("batch", "user_data")
 
 
 class FileDoc(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of a project, `owner`."""
+    """A file of a project, `owner`; nobody sees one that is not `whole`."""
 
     id: str
     org: str
@@ -47,6 +53,7 @@ class FileDoc(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     created_s: float
     expires_s: float
+    whole: bool = True
 
     def told(self) -> dict[str, Any]:
         """Return it as its SDK reads it."""
@@ -102,15 +109,16 @@ class Files:
             id=new_id("file-"), org=org, owner=owner, name=name, purpose=purpose, size_bytes=len(content),
             created_s=now_s, expires_s=now_s + self._kept_s,
         )  # fmt: skip
+        (version,) = await self._records.transact([_half(doc)])
         await self._blobs.name(org, _blob(doc.id), content)
-        await self._records.transact([_write(doc.id, msgspec.json.encode(doc), {"owner": owner})])
+        await self._records.transact([_whole(doc, version)])
         return doc
 
     async def doc(self, owner: str, file_id: str) -> FileDoc:
         """Return a file of `owner`. Raises NotFound."""
         row = await self._records.get(COLLECTION.name, TENANT, file_id)
         doc = None if row is None else _doc(row)
-        if doc is None or doc.owner != owner or doc.expires_s <= self._clock.wall_s():
+        if doc is None or not doc.whole or doc.owner != owner or doc.expires_s <= self._clock.wall_s():
             raise NotFound("There is no such file.", field="file_id", value=file_id[:64])
         return doc
 
@@ -119,19 +127,25 @@ class Files:
         return await self._blobs.get(doc.org, _blob(doc.id))
 
     async def forget(self) -> None:
-        """Forget every file that has expired."""
+        """Forget every file that has expired, and what crashes left."""
         now_s, after = self._clock.wall_s(), ""
         while rows := await self._records.scan(COLLECTION.name, TENANT, after=after, limit=PAGE_MAX):
             for doc in map(_doc, rows):
-                if doc.expires_s <= now_s and not await self._needed(doc.id):
+                if await self._is_over(doc, now_s):
                     await self.drop(doc)
                     await self._blobs.expire(doc.org, now_s - DAY_S)
             after = rows[-1].id
 
+    async def _is_over(self, doc: FileDoc, now_s: float) -> bool:
+        if not doc.whole:
+            return doc.created_s + HALF_S <= now_s
+        return doc.expires_s <= now_s and not await self._needed(doc.id)
+
     async def drop(self, doc: FileDoc) -> None:
         """Delete a file."""
-        await self._records.transact([_write(doc.id, None, {})])
+        await self._records.transact([_half(doc)])
         await self._blobs.unname(doc.org, _blob(doc.id))
+        await self._records.transact([_write(doc.id, None)])
 
     # ------------------------------------------------------------------------------------------------ for callers
 
@@ -238,5 +252,16 @@ def _doc(row: Row) -> FileDoc:
     return msgspec.json.decode(row.value, type=FileDoc)
 
 
-def _write(file_id: str, value: bytes | None, indexed: dict[str, str]) -> Write:
-    return Write(collection=COLLECTION.name, tenant=TENANT, id=file_id, value=value, indexed=indexed)
+def _half(doc: FileDoc) -> Write:
+    """Return the row of a file that is on its way here, or away: its owner does not find it."""
+    return _write(doc.id, msgspec.json.encode(msgspec.structs.replace(doc, whole=False)))
+
+
+def _whole(doc: FileDoc, half: int) -> Write:
+    """Return the row of a file that is whole, to take the place of the version that was `half`."""
+    row = _write(doc.id, msgspec.json.encode(doc))
+    return msgspec.structs.replace(row, indexed={"owner": doc.owner}, expected=half)
+
+
+def _write(file_id: str, value: bytes | None) -> Write:
+    return Write(collection=COLLECTION.name, tenant=TENANT, id=file_id, value=value)

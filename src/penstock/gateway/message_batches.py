@@ -156,7 +156,7 @@ class MessageBatches:
                 value=doc.id,
                 remedy="Cancel it, and wait for its end.",
             )
-        for file_id in (doc.input_file_id, doc.output_file_id):
+        for file_id in (doc.input_file_id, doc.output_file_id, doc.error_file_id):
             if file_id is not None:
                 with suppress(NotFound):  # expired, or gone in a deletion that broke off
                     await self._files.drop(await self._files.doc(doc.place, file_id))

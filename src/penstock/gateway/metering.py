@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Sequence
 
 import msgspec
 
-from penstock.dialects.codec import ReplyFacts
+from penstock.dialects.codec import Facts, ReplyFacts
 from penstock.gateway.admission import Admission, Seat, worst_nanos
 from penstock.gateway.ask import Ask
 from penstock.gateway.routing import Target
@@ -95,6 +95,18 @@ class Meter:
             return self.answered(target, facts.usage)
         tokens = estimate_output_tokens(body_bytes, 0).tokens
         return self.estimated(target, self.seat.input_tokens, tokens, "usage_missing")
+
+    def streamed(self, target: Target, facts: Facts, outcome: str) -> int:
+        """Note a stream by what was seen of it; returns its cost in nano-dollars. `outcome` tells what ended one whose
+        end, or usage, never came.
+        """
+        usage = facts.usage
+        tokens = estimate_output_tokens(facts.text_bytes, facts.deltas).tokens
+        if usage is None or not is_a_bill(usage, generated=facts.deltas > 0):
+            return self.estimated(target, self.seat.input_tokens, tokens, outcome)
+        if facts.finish or facts.done:
+            return self.answered(target, usage, "usage_decreased" if facts.usage_decreased else "")
+        return self.broke_off(target, usage, tokens, outcome)
 
     def broke_off(self, target: Target, usage: Usage, output_tokens: int, outcome: str) -> int:
         """Note an answer without an end whose vendor counted along in its events: that is the least it costs, and so

@@ -24,6 +24,11 @@ class StopAt:
         self._held: dict[int, str] = {}
         self._ended: set[int] = set()
 
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether a stop has ended a choice: whatever else its vendor says of it is not passed on."""
+        return bool(self._ended)
+
     def event(self, event: ChatEvent) -> list[ChatEvent]:
         """Return what of `event` is before a stop, with what was held of the choice before."""
         index = event.index

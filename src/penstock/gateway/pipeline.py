@@ -141,6 +141,7 @@ class Pipeline:
         if targets[0].resume:
             resume(turn, targets, self._calling)
         target, answer = await self._calling.answer(turn, targets)
+        turn.reply = answer.reply
         try:
             sending = self._relay.answer(turn, target, answer)
             if sending is not None:

@@ -16,7 +16,7 @@ from penstock.gateway.attempt import Answer, StreamedAnswer, WholeAnswer
 from penstock.gateway.cadence import Pace
 from penstock.gateway.client import Client
 from penstock.gateway.headers import money_headers, request_headers
-from penstock.gateway.metering import Meter, is_a_bill
+from penstock.gateway.metering import Meter
 from penstock.gateway.replay import as_stream
 from penstock.gateway.routing import Target
 from penstock.gateway.turn import Turn
@@ -100,7 +100,7 @@ class Relay:
             raise
         finally:
             answer.close()
-            self._meter_stream(turn.meter, target, answer, outcome)
+            turn.meter.streamed(target, answer.facts, outcome)
             turn.story.finished(answer.facts.finish, answer.facts.tool_calls)
         return None
 
@@ -152,17 +152,6 @@ class Relay:
         usage = Usage(input_tokens=seat.input_tokens, output_tokens=tokens)
         amount = min(meter.spent_nanos + cost_nanos(target.price, usage), seat.held_nanos)
         self._ledger.checkpoint(seat.operation, amount)
-
-    def _meter_stream(self, meter: Meter, target: Target, answer: StreamedAnswer, outcome: str) -> None:
-        facts = answer.facts
-        usage = facts.usage
-        tokens = estimate_output_tokens(facts.text_bytes, facts.deltas).tokens
-        if usage is None or not is_a_bill(usage, generated=facts.deltas > 0):
-            meter.estimated(target, meter.seat.input_tokens, tokens, outcome)
-        elif facts.finish or facts.done:
-            meter.answered(target, usage, "usage_decreased" if facts.usage_decreased else "")
-        else:
-            meter.broke_off(target, usage, tokens, outcome)
 
     def _end_badly(self, error: BaseException, turn: Turn) -> None:
         """Tell the caller in-band, without the success mark, that the answer is not whole."""

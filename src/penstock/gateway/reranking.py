@@ -2,7 +2,8 @@
 body; answered by any provider that reranks, whichever of the two it speaks.
 
 Promises: the documents told are the caller's own, whatever a provider was sent of them; a vendor that bills searches is
-held at the most searches its rule can make of the request and billed by those it told. Where a caller of TEI names no
+held at the most searches its rule can make of the request and billed by those it told; what a model in this machine
+did not read to the end is said. Where a caller of TEI names no
 model, as none of TEI's own do, it is `DEFAULT_MODEL`.
 """
 
@@ -26,6 +27,8 @@ from penstock.mechanisms.redaction.texts import Texts
 from penstock.ports.providers import CallTimers, ChatProvider, RerankCall, Reranks
 
 DEFAULT_MODEL: Final = "rerank"
+_TRUNCATED: Final = b"x-penstock-truncated: %d\r\n"
+"""How many texts were cut; which, the body tells where its wire has room for that."""
 TOKENS_PER_DOCUMENT: Final = 140
 """What a model puts around a document and its query: 70 with the template of Qwen3's; doubled."""
 
@@ -91,10 +94,10 @@ class Reranking:
 
     def left_out(self, asked: OneShot[Any], target: Target) -> tuple[str, ...]:
         """Name what `target` is not told. Raises `Invalid` for what it must be told and cannot."""
-        dialect = cast("Reranks", target.provider).rerank_dialect
-        if dialect == asked.request.dialect:
+        dialects = cast("Reranks", target.provider).rerank_dialects
+        if asked.request.dialect in dialects:
             return ()
-        return rerank.render_request(asked.request, dialect).left_out
+        return rerank.render_request(asked.request, dialects[0]).left_out
 
     async def call(self, asked: OneShot[Any], target: Target, request_id: str, timers: CallTimers) -> Told:
         """Make one attempt. Raises ProviderFailure."""
@@ -107,7 +110,8 @@ class Reranking:
                 request=request, request_id=request_id, timers=timers, lane=asked.lane, tenant=asked.tenant
             )
         )
-        return Told(rerank.render_reply(reply, asked.original), _usage(reply))
+        cut = _TRUNCATED % len(reply.truncated) if reply.truncated else b""
+        return Told(rerank.render_reply(reply, asked.original), _usage(reply), cut)
 
 
 def _usage(reply: RerankReply) -> Usage | None:

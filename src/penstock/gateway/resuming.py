@@ -5,10 +5,10 @@
 Only where the route says so (`resume`), and only plain text: with tools, several choices, a schema or logprobs there is
 no place where a second author could go on, and the answer ends with an error in-band as without this.
 
-Promises: an answer whose end was told is not gone on with; nothing is said twice that the second author repeats from
-what was said last (`Seam`); each part is billed as
-its vendor bills and the caller is told the sum; money for the second part is held before it is asked for; the whole has
-the length the caller allowed; it counts as a retry in the retry budget; after `RESUMES_MOST` breaks the answer ends.
+Promises: an answer whose end was told, or that an operator's `stop` has ended, is not gone on with;
+nothing is said twice that the second author repeats from what was said last (`Seam`); each part is billed as its vendor
+bills and the caller is told the sum; money for the second part is held before it is asked for; the whole has the length
+the caller allowed; it counts as a retry in the retry budget; after `RESUMES_MOST` breaks the answer ends.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from msgspec import UNSET
 
 from penstock.gateway.attempt import StreamedAnswer
 from penstock.gateway.calling import Calling
+from penstock.gateway.output_filters import StopAt
 from penstock.gateway.targets import Target
 from penstock.gateway.turn import Turn
 from penstock.gateway.wording import Wording
@@ -160,8 +161,9 @@ class Resuming:
         left = (
             seat.output_tokens - estimate_output_tokens(answer.facts.text_bytes, answer.facts.deltas).tokens
         )
+        has_ended = bool(answer.facts.finish) or _was_stopped(turn.wording)
         may = failure.kind in BREAKS and self._seam.is_plain and bool(said) and left > 0
-        if not may or answer.facts.finish or self._times == RESUMES_MOST or not calling.may_retry():
+        if not may or has_ended or self._times == RESUMES_MOST or not calling.may_retry():
             raise failure
         self._times += 1
         turn.story.called(target)
@@ -194,6 +196,11 @@ def resume(turn: Turn, targets: tuple[Target, ...], calling: Calling) -> None:
         seam = Seam()
         wording.filters = (seam, *wording.filters)
         turn.resuming = Resuming(calling, turn, targets, seam)
+
+
+def _was_stopped(wording: Wording) -> bool:
+    """Tell whether an operator's stop has ended the answer: nobody would read what is said from there on."""
+    return any(isinstance(each, StopAt) and each.has_ended for each in wording.filters)
 
 
 def _is_plain(wording: Wording) -> bool:

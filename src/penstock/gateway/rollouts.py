@@ -7,7 +7,8 @@ Promises
 1. Each node judges nothing but its own calls; the evidence of all is multiplied (`sequential.merged`), so that a canary
    with little traffic on each of many nodes is judged by all of it, and a good one is taken out with a chance of at
    most `alpha` on the whole platform, restarts included: evidence outlives the node that gathered it.
-2. One node acts at a time, by a lease. What it decided and could not do it tries again at the next look.
+2. One node acts at a time, by a lease. What it decided and could not do it tries again at the next look. That a trial
+   has ended is written with the change of its route, or neither is.
 3. From evidence to action there are at most three looks: the node's own, and the judge's.
 4. Too little evidence takes nothing out and advances nothing; so does doubt (`DOUBT`) advance nothing.
 5. One whose breaker opened, and stayed so for `PROBES` probes in a row, is taken out whatever the evidence, while
@@ -60,12 +61,12 @@ PROBES: Final = 2
 class Switch(Protocol):
     """Who can change the routes of the whole platform (`mechanisms/canary_switch`)."""
 
-    async def rollback(self, route: str, why: str) -> None:
-        """Give all traffic of a route back to production."""
+    async def rollback(self, route: str, why: str, also: Sequence[Write] = (), /) -> None:
+        """Give all traffic of a route back to production; the rows `also` are written with that, or neither is."""
         ...
 
-    async def advance(self, route: str, percent: float) -> None:
-        """Give the canary of a route so many per cent of its traffic."""
+    async def advance(self, route: str, percent: float, why: str = "", also: Sequence[Write] = (), /) -> None:
+        """Give the canary of a route so many per cent of its traffic, likewise."""
         ...
 
 
@@ -244,7 +245,7 @@ class Canaries:
 
     async def _roll_back(self, doc: TrialDoc, version: int, seen: Seen, finding: Finding) -> None:
         why = explained(finding, seen)
-        await self._switch.rollback(doc.route, why)
+        await self._switch.rollback(doc.route, why, [_ended(doc, version, "rolled back", why)])
         self.rolled_back += 1
         self._told(
             RollbackEvent(
@@ -257,7 +258,7 @@ class Canaries:
                 at_s=self._clock.wall_s(),
             )
         )
-        await self._end(doc, version, "rolled back", why)
+        await self._close(doc)
 
     def _may_advance(self, doc: TrialDoc, seen: Seen) -> bool:
         settings = self._settings
@@ -273,10 +274,14 @@ class Canaries:
 
     async def _advance(self, doc: TrialDoc, version: int) -> None:
         percent = min(step for step in self._settings.steps if step > doc.percent)
-        await self._switch.advance(doc.route, percent)
+        if percent < 100:
+            await self._switch.advance(doc.route, percent)
+            self.advanced += 1
+            return
+        why = f"not worse in {len(self._settings.steps)} steps"
+        await self._switch.advance(doc.route, percent, "", [_ended(doc, version, "promoted", why)])
         self.advanced += 1
-        if percent >= 100:
-            await self._end(doc, version, "promoted", f"not worse in {len(self._settings.steps)} steps")
+        await self._close(doc)
 
     # ------------------------------------------------------------------------------------------------ rows
 
@@ -324,14 +329,10 @@ class Canaries:
 
     async def _keep(self, doc: TrialDoc, version: int) -> None:
         """Keep a trial as it is now. Raises StaleVersion when another node was first."""
-        value = msgspec.json.encode(doc)
-        await self._records.transact(
-            [Write(collection=TRIALS, tenant=PLATFORM, id=_id(doc.route), value=value, expected=version)]
-        )
+        await self._records.transact([_kept(doc, version)])
 
-    async def _end(self, doc: TrialDoc, version: int, outcome: str, why: str) -> None:
-        """Keep how a trial ended, and forget its evidence."""
-        await self._keep(msgspec.structs.replace(doc, outcome=outcome, why=why), version)
+    async def _close(self, doc: TrialDoc) -> None:
+        """Forget the evidence of a trial that has ended."""
         self._arms.pop(doc.route, None)
         await self._forget(doc)
 
@@ -366,6 +367,15 @@ def _figure(metric: str, figures: Figures) -> str:
         return f"{figures.score_sum / max(figures.scores, 1):.3f} of {figures.scores} scores"
     total_ms = figures.first_token_ms if metric == "first_token" else figures.latency_ms
     return f"{total_ms / answered:.0f} ms in the mean of {answered}"
+
+
+def _kept(doc: TrialDoc, version: int) -> Write:
+    value = msgspec.json.encode(doc)
+    return Write(collection=TRIALS, tenant=PLATFORM, id=_id(doc.route), value=value, expected=version)
+
+
+def _ended(doc: TrialDoc, version: int, outcome: str, why: str) -> Write:
+    return _kept(msgspec.structs.replace(doc, outcome=outcome, why=why), version)
 
 
 def _id(route: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from itertools import combinations
 
 from penstock.gateway.choosing import CANARY, PRODUCTION, Rules
 from penstock.gateway.complexity import Judge
@@ -174,6 +175,26 @@ class RouteBuilder:
         for region in regions:
             if region not in self._regions:
                 yield f"{where}: no provider is in region {region!r} (known: {known})"
+
+
+def mixed_models(
+    model: str, targets: Sequence[Target], rules: Rules | None, *, is_here: bool
+) -> Iterator[str]:
+    """Yield what is wrong with a route of a model whose vectors are kept: another model's would be put among them,
+    where its length is the same, and nobody would ever know. `is_here`: the route's name is the model's own.
+
+    Names are of one model where they are the same, or one is the other behind the name of its maker.
+    """
+    every = [*targets, *([*rules.canary, *rules.small, *rules.behind] if rules is not None else [])]
+    called = {target.model for target in every} | ({model} if is_here else set[str]())
+    names = sorted(called, key=len)
+    for one, other in combinations(names, 2):
+        if not other.endswith(f"/{one}"):
+            yield (
+                f"routes[{model}]: collections keep its vectors, so all that answers must be one model, called alike "
+                f"(found {one!r} and {other!r})"
+            )
+            return
 
 
 def _told(where: str, error: PenstockError) -> str:

@@ -16,7 +16,7 @@ import msgspec
 from penstock.gateway.choosing import Choice, RouteAsk, Rules, as_drawn, choose, drawn_point
 from penstock.gateway.features import Features, Known, Means, mistakes_of
 from penstock.gateway.load import Idle, Load
-from penstock.gateway.route_rules import RouteBuilder
+from penstock.gateway.route_rules import RouteBuilder, mixed_models
 from penstock.gateway.targets import Endpoint, Target
 from penstock.kernel.context import Principal
 from penstock.kernel.errors import Invalid, NotFound
@@ -80,16 +80,19 @@ class RouteTable:
         means: Means | None = None,
         load: Load | None = None,
         missing: Mapping[str, str] | None = None,
+        spaces: Mapping[str, bool] | None = None,
     ) -> None:
         """Build the table for the UTC `day` (days since 1970); raises Invalid listing every mistake. Rules of
         `features` are checked against `means`; None takes them as they are. `missing` says of models that could be
-        here what would bring them.
+        here what would bring them; `spaces` has the models whose vectors are kept, and whether each is in this machine
+        under that very name: whatever answers for such a one must be one model.
         """
         self._prices = prices
         self._at = datetime.fromtimestamp(day * DAY_S, UTC).date()
         self._builder = RouteBuilder(endpoints, routes, prices, self._at, residency)
         self._load = load or Idle()
         self._missing = missing or {}
+        self._spaces = spaces or {}
         self.day = day
         self.unpriced: dict[str, str] = {}
         self._routes: dict[str, Route] = {}
@@ -188,6 +191,8 @@ class RouteTable:
         weights = sum(target.weight for target in targets)
         if targets and not weights:
             mistakes.append(f"routes[{model}].targets: expected at least one target with a weight")
+        if model in self._spaces:
+            mistakes.extend(mixed_models(model, targets, rules, is_here=self._spaces[model]))
         if len(mistakes) == before:
             orders = tuple((first, *(t for t in targets if t is not first)) for first in targets)
             self._routes[model] = Route(

@@ -9,7 +9,7 @@
     answer      looked up where the exact cache keeps it: gone, expired or purged there, it is gone here
 
 Promises: a tenant's questions are compared with its own alone, held apart from all others' in what they cost and in
-what they push out; whatever goes wrong is a miss; it never keeps a request waiting longer than `wait_s`; and it
+what they push out; whatever goes wrong is a miss; a look-up that is not over within `wait_s` is given up; and it
 suspends itself, team by team, where looking costs more than it saves (`semantic_books`).
 """
 
@@ -23,9 +23,9 @@ from typing import Final, Protocol
 import msgspec
 
 from penstock.gateway.cached_answers import Alike, Sought
-from penstock.gateway.semantic_books import REASONS, Book, Tally
+from penstock.gateway.semantic_books import Book, Books, Tally
 from penstock.gateway.semantic_guard import differ
-from penstock.gateway.semantic_shelf import Asked, Shelf, Vector
+from penstock.gateway.semantic_shelf import Asked, Shelf, Vector, nearest
 from penstock.kernel.chat import ChatRequest, Text
 from penstock.kernel.clock import Clock
 from penstock.kernel.errors import Invalid, PenstockError
@@ -33,7 +33,7 @@ from penstock.kernel.settings_cache import SemanticSettings
 from penstock.mechanisms.answer_cache import AnswerCache
 
 TEAMS_MOST: Final = 256
-"""Teams whose questions are held; that of the least recent look-up goes."""
+"""Teams whose questions are held; those of the least recent look-up go, but not the team's book."""
 FLOOR: Final = 0.90
 """Least cosine there ever is, whatever is set."""
 CHARS_MOST: Final = 1_000
@@ -71,11 +71,6 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     tally: Tally
 
 
-class _Team(msgspec.Struct):
-    shelf: Shelf
-    book: Book
-
-
 class SemanticCache:
     """A `Resembling` over vectors. One per process."""
 
@@ -88,7 +83,8 @@ class SemanticCache:
         self._clock = clock
         self._settings = settings
         self._threshold = max(settings.threshold, FLOOR)
-        self._teams: OrderedDict[tuple[str, str], _Team] = OrderedDict()
+        self._shelves: OrderedDict[tuple[str, str], Shelf] = OrderedDict()
+        self._books = Books(settings)
         self._named = frozenset(settings.teams)
         self._models = frozenset(settings.models)
         self.evicted_teams = 0
@@ -102,13 +98,12 @@ class SemanticCache:
         question = question_of(request)
         if question is None:
             return None
-        team = self._team(sought)
+        book = self._books.of(_team(sought))
         began_s = self._clock.monotonic_s()
-        if not team.book.may_look(began_s):
+        if not book.may_look(began_s):
             return None
-        vector = await self._vector(question, sought, team.book)
-        found = None if vector is None else await self._found(request, question, vector, sought, team)
-        team.book.looked(self._clock.monotonic_s() - began_s)
+        found = await self._looked(request, question, sought, book)
+        book.looked(self._clock.monotonic_s() - began_s)
         return found
 
     def served(self, sought: Sought, alike: Alike) -> None:
@@ -116,17 +111,15 @@ class SemanticCache:
         asked = alike.trace
         if alike.kept is None or not isinstance(asked, Asked):
             return
-        team = self._team(sought)
-        team.shelf.met(asked.place.key)
-        team.book.hit(alike.kept.cost_nanos, asked.took_s)
+        self._shelf(sought).met(asked.place.key)
+        self._books.of(_team(sought)).hit(alike.kept.cost_nanos, asked.took_s)
 
     def keep(self, sought: Sought, alike: Alike) -> None:
         """Note that the answer to a question nothing was found for is kept now."""
         trace = alike.trace
         if not isinstance(trace, Trace):
             return
-        team = self._team(sought)
-        team.book.tally.kept += 1
+        self._books.of(_team(sought)).tally.kept += 1
         asked = Asked(
             text=trace.text,
             vector=trace.vector,
@@ -134,13 +127,13 @@ class SemanticCache:
             tags=frozenset([f"key:{sought.place.name}", *sought.tags]),
             took_s=max(self._clock.monotonic_s() - trace.at_s, 0.0),
         )
-        team.shelf.put(trace.scope, asked)
+        self._shelf(sought).put(trace.scope, asked)
 
     def forget(self, org: str, tag: str) -> None:
         """Forget an organisation's questions whose answers are forgotten by `tag`."""
-        for (owner, _), team in self._teams.items():
+        for (owner, _), shelf in self._shelves.items():
             if owner == org:
-                team.shelf.forget(tag)
+                shelf.forget(tag)
 
     def standings(self, org: str) -> list[Standing]:
         """Return how each team of an organisation stands."""
@@ -148,38 +141,28 @@ class SemanticCache:
         return [
             Standing(
                 team=name,
-                vectors=len(team.shelf),
-                suspended=team.book.reason(now_s),
-                tally=team.book.tally,
+                vectors=len(self._shelves.get((org, name), ())),
+                suspended=book.reason(now_s),
+                tally=book.tally,
             )
-            for (owner, name), team in self._teams.items()
-            if owner == org
+            for name, book in self._books.of_org(org)
         ]
 
     def total(self, field: str) -> float:
-        """Return a figure of all teams."""
-        return sum([getattr(team.book.tally, field) for team in self._teams.values()])
+        """Return a figure of all teams there ever were."""
+        return self._books.total(field)
 
     def refusals(self) -> Mapping[str, int]:
         """Return near questions that were not served, by what kept them apart."""
-        sums: dict[str, int] = {}
-        for team in self._teams.values():
-            for reason, count in team.book.tally.refused.items():
-                sums[reason] = sums.get(reason, 0) + count
-        return sums
+        return self._books.refused()
 
     def suspended(self) -> Mapping[str, int]:
         """Return how many teams are suspended, by the reason."""
-        now_s = self._clock.monotonic_s()
-        sums = dict.fromkeys(REASONS.values(), 0)
-        for team in self._teams.values():
-            if reason := team.book.reason(now_s):
-                sums[REASONS[reason]] += 1
-        return sums
+        return self._books.suspended(self._clock.monotonic_s())
 
     def vectors(self) -> int:
         """Return how many questions are held."""
-        return sum([len(team.shelf) for team in self._teams.values()])
+        return sum([len(shelf) for shelf in self._shelves.values()])
 
     def _may(self, sought: Sought) -> bool:
         org = sought.place.org
@@ -187,48 +170,47 @@ class SemanticCache:
             return False
         return not self._models or sought.model in self._models
 
-    def _team(self, sought: Sought) -> _Team:
+    def _shelf(self, sought: Sought) -> Shelf:
         """Return the team's own; answers that a whole organisation shares are still one team's to find by meaning."""
-        name = (sought.place.org, sought.team)
-        team = self._teams.get(name)
-        if team is None:
-            if len(self._teams) >= TEAMS_MOST:
-                self._teams.popitem(last=False)
+        team = _team(sought)
+        shelf = self._shelves.get(team)
+        if shelf is None:
+            if len(self._shelves) >= TEAMS_MOST:
+                self._shelves.popitem(last=False)
                 self.evicted_teams += 1
-            team = self._teams[name] = _Team(Shelf(self._settings.vectors), Book(self._settings))
-        else:
-            self._teams.move_to_end(name)
-        return team
+            shelf = self._shelves[team] = Shelf(self._settings.vectors)
+        self._shelves.move_to_end(team)
+        return shelf
 
-    async def _vector(self, question: str, sought: Sought, book: Book) -> Vector | None:
+    async def _looked(self, request: ChatRequest, question: str, sought: Sought, book: Book) -> Alike | None:
+        """Look within the time there is; None where the vector cannot be had, or time is up."""
+        tenant = "/".join(_team(sought))
         try:
             async with asyncio.timeout(self._settings.wait_s):
-                data = await self._meaning.of(question, tenant=f"{sought.place.org}/{sought.team}")
+                vector = Vector.of(await self._meaning.of(question, tenant=tenant))
+                book.answered()
+                return await self._found(request, question, vector, sought, book)
         except TimeoutError:
             book.unanswered(self._clock.monotonic_s(), late=True)
-            return None
         except Invalid:
             book.tally.too_long += 1
-            return None
         except PenstockError:
             book.unanswered(self._clock.monotonic_s(), late=False)
-            return None
-        book.answered()
-        return Vector.of(data)
+        return None
 
     async def _found(
-        self, request: ChatRequest, question: str, vector: Vector, sought: Sought, team: _Team
+        self, request: ChatRequest, question: str, vector: Vector, sought: Sought, book: Book
     ) -> Alike:
-        scope = self._scope(request, sought)
-        for cosine, asked in team.shelf.nearest(scope, vector, self._threshold):
+        scope, shelf = self._scope(request, sought), self._shelf(sought)
+        for cosine, asked in await nearest(shelf.of(scope), vector, self._threshold):
             apart = differ(question, asked.text)
             if apart:
-                team.book.tally.refused[apart] += 1
+                book.tally.refused[apart] += 1
                 continue
             kept = await self._cache.peek(asked.place)
             if kept is not None:
                 return Alike(kept=kept, key=asked.place.name, similarity=cosine, trace=asked)
-            team.shelf.drop(asked.place.key)
+            shelf.drop(asked.place.key)
         return Alike(trace=Trace(scope, question, vector, self._clock.monotonic_s()))
 
     def _scope(self, request: ChatRequest, sought: Sought) -> str:
@@ -239,6 +221,10 @@ class SemanticCache:
         )
         versions = ("near", self._meaning.space, sought.team, *sought.versions)
         return self._cache.place(wordless, org=sought.place.org, team=sought.share, versions=versions).key
+
+
+def _team(sought: Sought) -> tuple[str, str]:
+    return sought.place.org, sought.team
 
 
 def question_of(request: ChatRequest) -> str | None:

@@ -8,9 +8,11 @@ its own scope alone; what is forgotten is gone at once.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from array import array
 from collections import OrderedDict
+from collections.abc import Sequence
 from operator import mul
 from typing import Final
 
@@ -21,6 +23,8 @@ from penstock.mechanisms.answer_cache import EVERYTHING, Place
 HEAD: Final = 32
 NEAREST: Final = 3
 """Questions worth a second look, the nearest first."""
+PER_TURN: Final = 256
+"""Questions compared before other tasks get their turn: some half a millisecond's, three where all are alike."""
 _SLACK: Final = 1e-5
 """What rounding to float32 may take off a bound."""
 
@@ -71,20 +75,9 @@ class Shelf:
         self._all[asked.place.key] = scope
         self._scopes.setdefault(scope, {})[asked.place.key] = asked
 
-    def nearest(self, scope: str, vector: Vector, threshold: float) -> list[tuple[float, Asked]]:
-        """Return the nearest questions of a scope with at least this cosine, the nearest first."""
-        found: list[tuple[float, Asked]] = []
-        head, tail, rest = vector.head, vector.tail, vector.rest
-        least = threshold - _SLACK
-        for asked in self._scopes.get(scope, {}).values():
-            other = asked.vector
-            part = sum(map(mul, head, other.head))
-            if part + rest * other.rest >= least:
-                cosine = part + sum(map(mul, tail, other.tail))
-                if cosine >= threshold:
-                    found.append((min(cosine, 1.0), asked))
-        found.sort(key=_cosine, reverse=True)
-        return found[:NEAREST]
+    def of(self, scope: str) -> list[Asked]:
+        """Return the questions of a scope."""
+        return list(self._scopes.get(scope, {}).values())
 
     def met(self, key: str) -> None:
         """Note that a question was served from."""
@@ -110,6 +103,32 @@ class Shelf:
         ]
         for key in gone:
             self.drop(key)
+
+
+def near(questions: Sequence[Asked], vector: Vector, threshold: float) -> list[tuple[float, Asked]]:
+    """Return the questions with at least this cosine, and each one's."""
+    found: list[tuple[float, Asked]] = []
+    head, tail, rest = vector.head, vector.tail, vector.rest
+    least = threshold - _SLACK
+    for asked in questions:
+        other = asked.vector
+        part = sum(map(mul, head, other.head))
+        if part + rest * other.rest >= least:
+            cosine = part + sum(map(mul, tail, other.tail))
+            if cosine >= threshold:
+                found.append((min(cosine, 1.0), asked))
+    return found
+
+
+async def nearest(questions: Sequence[Asked], vector: Vector, threshold: float) -> list[tuple[float, Asked]]:
+    """Return the nearest with at least this cosine, the nearest first; others have their turn in between."""
+    found: list[tuple[float, Asked]] = []
+    for first in range(0, len(questions), PER_TURN):
+        if first:
+            await asyncio.sleep(0)
+        found += near(questions[first : first + PER_TURN], vector, threshold)
+    found.sort(key=_cosine, reverse=True)
+    return found[:NEAREST]
 
 
 def _cosine(found: tuple[float, Asked]) -> float:

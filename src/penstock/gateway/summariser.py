@@ -18,6 +18,7 @@ from penstock.gateway.admission import Admission, worst_nanos
 from penstock.gateway.ask import asked
 from penstock.gateway.attempt import Answer, StreamedAnswer, attempt
 from penstock.gateway.faces import OPENAI
+from penstock.gateway.lanes import tenant_of
 from penstock.gateway.load import Deaf, Loads
 from penstock.gateway.metering import Meter
 from penstock.gateway.route_ask import Chooser
@@ -134,6 +135,7 @@ class Summariser:
                 stream=False,
                 request_id=paying.context.request_id,
                 timers=timers,
+                tenant=tenant_of(paying.context.principal),
             )
             return attempt(target, sent, wording.passage(target), keep_usage=False, loads=self._loads)
 

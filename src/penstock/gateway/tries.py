@@ -78,7 +78,9 @@ class Tries:
 
         plan = None if hedge is None else self._plan(hedge, calls)
         try:
-            answered = await resilience.first_answer(targets, attempt, context.deadline_s, before_retry, plan)
+            answered = await resilience.first_answer(
+                targets, attempt, context.deadline_s, before_retry, plan, earns=not meter.attempts
+            )
         except ProviderFailure as failure:
             for target in calls.left():
                 calls.failed(target, failure)

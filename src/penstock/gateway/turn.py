@@ -13,7 +13,7 @@ from penstock.gateway.story import Story
 from penstock.gateway.targets import Target
 from penstock.gateway.wording import Wording
 from penstock.kernel.context import RequestContext
-from penstock.ports.providers import ProviderFailure
+from penstock.ports.providers import ChatReplyStream, ProviderFailure
 
 
 class Resumption(Protocol):
@@ -31,10 +31,10 @@ class Resumption(Protocol):
 class Turn:
     """An admitted request. `meter` holds its seat; `story` is told what happens to it. A route that asks a small model
     first has `cascade`, which judges its answer, and `larger`, whom to ask then. One whose answer may be gone on with
-    has `resuming`, and `resumed_by` once it was.
+    has `resuming`, and `resumed_by` once it was. Once it is answered, `reply` is the vendor's own.
     """
 
-    __slots__ = ("ask", "cascade", "client", "context", "larger", "meter", "resumed_by", "resuming", "story",
+    __slots__ = ("ask", "cascade", "client", "context", "larger", "meter", "reply", "resumed_by", "resuming", "story",
                  "wording")  # fmt: skip
 
     def __init__(
@@ -58,3 +58,4 @@ class Turn:
         self.larger: tuple[Target, ...] = ()
         self.resuming: Resumption | None = None
         self.resumed_by: Target | None = None
+        self.reply: ChatReplyStream | None = None

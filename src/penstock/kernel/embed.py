@@ -84,12 +84,15 @@ class Ranked(msgspec.Struct, frozen=True):
 
 
 class RerankReply(msgspec.Struct, frozen=True, kw_only=True):
-    """Documents, best first. `search_units` is what Cohere bills; None where the vendor did not say."""
+    """Documents, best first. `search_units` is what Cohere bills; None where the vendor did not say. `truncated` are
+    the request's texts that were cut because they were too long, as its caller names them: "query", "documents[3]".
+    """
 
     results: tuple[Ranked, ...]
     id: str = ""
     input_tokens: int | None = None
     search_units: int | None = None
+    truncated: tuple[str, ...] = ()
     extras: Extras = {}
 
 

@@ -79,14 +79,14 @@ class SemanticSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         Annotated[float, Meta(ge=0.90, le=1.0)],
         doc(
             "Least cosine of two questions that ask the same; never below 0.90. Whatever it is, both must also have "
-            "the same words that carry meaning, in the same roles."
+            "the same words in the same order, letter for letter but for a few dozen turns of English."
         ),
     ] = 0.95
     vectors: Annotated[
-        Annotated[int, Meta(ge=1, le=10_000)], doc("Questions held for each team; the least recently met go.")
+        Annotated[int, Meta(ge=1, le=2_000)], doc("Questions held for each team; the least recently met go.")
     ] = 1_000
     wait_s: Annotated[
-        Seconds, doc("Seconds a request waits for its vector before it is asked anew without.")
+        Seconds, doc("Seconds a request waits for its look-up before it is asked anew without.")
     ] = 0.05
     second_nanos: Annotated[
         Count,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from penstock.kernel.settings_types import Count, Positive, Text, doc
 
+BATCHES_MOST: Final = 256
 Dimensions = Annotated[int, Meta(ge=1, le=65_536)]
+Batches = Annotated[int, Meta(ge=0, le=BATCHES_MOST)]
 
 
 class EmbeddingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,8 +21,8 @@ class EmbeddingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     warm: Annotated[
         bool,
         doc(
-            "Start it with the platform and serve only once it has computed something; else the first request that "
-            "needs it starts it, and a platform that nobody asks for vectors stays small."
+            "Start all its processes with the platform and serve only once it has computed something; else the first "
+            "requests that need it start them, and a platform that nobody asks for vectors stays small."
         ),
     ] = False
     precision: Annotated[
@@ -43,11 +45,18 @@ class EmbeddingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         Positive, doc("Tokens that may wait in the background; one tenant may have half of that.")
     ] = 262_144
     query_batches: Annotated[
-        Count,
-        doc("Batches under way at one time for callers who wait; 0: two, and two for each further 4 cores."),
+        Batches,
+        doc(
+            "Batches under way at one time for callers who wait; 0: two for each process that computes them, of which "
+            "there is one a core, four at most."
+        ),
     ] = 0
     ingest_batches: Annotated[
-        Count, doc("Batches under way at one time in the background; 0: two for each core.")
+        Batches,
+        doc(
+            "Batches under way at one time in the background; 0: two for each process that computes them, of which "
+            "there is one for every 4 cores."
+        ),
     ] = 0
     ingest_tokens_per_s: Annotated[
         Count, doc("Tokens a second that one tenant gets computed in the background; 0 no bound.")

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Final, Generic, Protocol, TypeVar, cast
 
 import msgspec
@@ -172,10 +173,20 @@ class ConfigVersions(Generic[T]):
         self._table.built(document)
         return document
 
-    async def apply(self, raw: object, *, author: str, why: str, based_on: int | None = None) -> Version:
-        """Apply a document. `based_on` is the version its author looked at: Conflict if another came since."""
+    async def apply(
+        self,
+        raw: object,
+        *,
+        author: str,
+        why: str,
+        based_on: int | None = None,
+        also: Sequence[Write] = (),
+    ) -> Version:
+        """Apply a document. `based_on` is the version its author looked at: Conflict if another came since. The rows
+        `also` are written with it or not at all; one that is stale is a Conflict, too.
+        """
         document = read_document(raw)
-        return await self._apply(document, author, why, based_on=based_on)
+        return await self._apply(document, author, why, based_on=based_on, also=also)
 
     async def rollback(self, to: int | None = None, *, author: str, why: str) -> Version:
         """Go back to version `to`, or to the one that was in force before; raises NotFound when there is none."""
@@ -207,6 +218,7 @@ class ConfigVersions(Generic[T]):
         *,
         again: int | None = None,
         based_on: int | None = None,
+        also: Sequence[Write] = (),
     ) -> Version:
         newest = await self._head()
         if based_on is not None and based_on != newest:
@@ -221,12 +233,12 @@ class ConfigVersions(Generic[T]):
         )
         hot = self._hot.get(again) if again is not None else None
         table = self._built(version) if hot is None else hot
-        await self._store(version)
+        await self._store(version, also)
         self._switch(version, table)
         await self._news.tell()
         return version
 
-    async def _store(self, version: Version) -> None:
+    async def _store(self, version: Version, also: Sequence[Write]) -> None:
         value = msgspec.json.encode(version)
         if len(value) > DOCUMENT_BYTES_MOST:
             raise Invalid(
@@ -234,6 +246,7 @@ class ConfigVersions(Generic[T]):
             )
         head = await self._records.get(COLLECTION, PLATFORM, HEAD)
         writes = [
+            *also,
             Write(collection=COLLECTION, tenant=PLATFORM, id=_id(version.number), value=value, expected=0),
             Write(
                 collection=COLLECTION,

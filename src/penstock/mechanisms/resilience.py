@@ -134,14 +134,19 @@ class Resilience:
         deadline_s: float,
         before_retry: Callable[[T, ProviderFailure], Awaitable[bool]],
         hedge: HedgePlan[T, A] | None = None,
+        *,
+        earns: bool = True,
     ) -> Answered[T, A]:
         """Try `targets` in order until one answers.
+
+        A request `earns` its share of the retry budget once, however often what it asks for makes it call.
 
         `before_retry(target, failure)` is asked before each further attempt (money may have to be reserved for it);
         False ends the attempts. With a `hedge` the first attempt gets a rival when it is late. Raises the last
         ProviderFailure, its `attempts` attribute listing all of them.
         """
-        self.budget.earn()
+        if earns:
+            self.budget.earn()
         failures: list[tuple[T, ProviderFailure]] = []
         waited_s = 0.0
         target = self._choose(targets)

@@ -9,7 +9,8 @@ is posted until somebody takes it (a status of 2xx), at most `ATTEMPTS_MOST` tim
 kept for a month to be looked at, and counted. It is posted once unless the process dies, or the answer is lost, between
 the post and its note; then again under the same `webhook-id`. A target that does not take what it is posted keeps the
 messages to others waiting for one page of its own at most. Only addresses of the configuration are posted to, looked
-up by the target's name at each attempt, so that no row and no request can name one.
+up by the target's name at each attempt, so that no row and no request can name one. A row that cannot be read stays as
+it is, is counted, and holds up none after it.
 
 Messages are signed as Standard Webhooks 1.0 says (github.com/standard-webhooks/standard-webhooks): HMAC-SHA256 over
 ``id.timestamp.body`` with the target's secret, of which the one read last counts.
@@ -33,7 +34,7 @@ from penstock.kernel.ids import new_id
 from penstock.ports.records import Collection, Records, Row, Write
 from penstock.ports.secrets import Secrets
 
-COLLECTIONS: Final = (Collection(name="webhooks", indexes=("state",)),)
+COLLECTIONS: Final = (Collection(name="webhooks", indexes=("state", "state+org")),)
 PLATFORM: Final = "*"
 ATTEMPTS_MOST: Final = 12
 PAUSE_S: Final = 5.0
@@ -45,6 +46,10 @@ TAKEN_MOST: Final = 100
 BODY_BYTES: Final = 65_536
 PAGE: Final = 20
 """Rows read, and messages posted, at a time."""
+LISTING_PAGE: Final = 1_000
+LISTING_PAGES: Final = 100
+UNREAD_MOST: Final = 1_000
+"""Rows that cannot be read of which the names are kept, so that each is told of once."""
 SWEEP_S: Final = 3_600.0
 DEAD_S: Final = 30 * 86_400.0
 EVERY_S: Final = 1.0
@@ -115,6 +120,7 @@ class Webhooks:
         """Attempts that failed."""
         self.dead = 0
         """Messages given up."""
+        self._unread: set[str] = set()
         self.taken: deque[Waiting] = deque(maxlen=TAKEN_MOST)
         """The latest messages taken, without their data; `due_s` is when."""
         self._targets = {target.name: target for target in targets}
@@ -131,6 +137,11 @@ class Webhooks:
     def targets(self) -> tuple[Target, ...]:
         """Whom it tells."""
         return tuple(self._targets.values())
+
+    @property
+    def unread(self) -> int:
+        """Return how many rows could not be read; no more than `UNREAD_MOST` are counted."""
+        return len(self._unread)
 
     def start(self) -> None:
         """Begin to post; once, on the running event loop."""
@@ -161,11 +172,23 @@ class Webhooks:
             await self._records.transact(writes)
         return len(writes)
 
-    async def waiting(self, *, dead: bool = False, limit: int = 100) -> list[Waiting]:
-        """Return what waits, or what was given up, oldest first."""
+    async def waiting(self, *, dead: bool = False, org: str = "", limit: int = 100) -> list[Waiting]:
+        """Return the latest of what waits, or of what was given up, oldest first: about one organisation, or about all
+        where none is named. No more than the first 100,000 are looked through.
+        """
         state = "dead" if dead else "waiting"
-        rows = await self._records.find("webhooks", PLATFORM, "state", state, limit=limit)
-        return [msgspec.json.decode(row.value, type=Waiting) for row in rows]
+        index, value = ("state+org", f"{state}|{org}") if org else ("state", state)
+        latest: deque[Row] = deque(maxlen=limit)
+        after = ""
+        for _ in range(LISTING_PAGES):
+            rows = await self._records.find(
+                "webhooks", PLATFORM, index, value, after=after, limit=LISTING_PAGE
+            )
+            latest.extend(rows)
+            if len(rows) < LISTING_PAGE:
+                break
+            after = rows[-1].id
+        return [each for each in map(self._read, latest) if each is not None]
 
     async def _post_forever(self) -> None:
         while True:
@@ -191,11 +214,22 @@ class Webhooks:
         after = ""
         while rows := await self._records.find("webhooks", PLATFORM, "state", state, after=after, limit=PAGE):
             after = rows[-1].id
-            waiting = [msgspec.json.decode(row.value, type=Waiting) for row in rows]
-            results = await asyncio.gather(*map(work, rows, waiting), return_exceptions=True)
+            read = [(row, self._read(row)) for row in rows]
+            doing = [work(row, each) for row, each in read if each is not None]
+            results = await asyncio.gather(*doing, return_exceptions=True)
             for result in results:
                 if isinstance(result, BaseException) and not isinstance(result, StaleVersion):
                     raise result  # a stale row is another process's business
+
+    def _read(self, row: Row) -> Waiting | None:
+        """Return what a row holds; None for one that cannot be read, which is counted and told of once."""
+        try:
+            return msgspec.json.decode(row.value, type=Waiting)
+        except msgspec.DecodeError:
+            if row.id not in self._unread and len(self._unread) < UNREAD_MOST:
+                self._unread.add(row.id)
+                _log.error("the message %s of a webhook cannot be read; it is left where it is", row.id)
+            return None
 
     async def _bury(self, row: Row, each: Waiting) -> None:
         if each.due_s + DEAD_S <= self._clock.wall_s():
@@ -263,7 +297,7 @@ def _write(id: str, each: Waiting, state: str, *, expected: int) -> Write:
         tenant=PLATFORM,
         id=id,
         value=value,
-        indexed={"state": state},
+        indexed={"state": state, "state+org": f"{state}|{each.message.org}"},
         expected=expected,
     )
 

@@ -90,7 +90,7 @@ def size(
     replicas = -(-wanted // machines.tokens_a_second)
     roomy = -(-wanted * (100 + machines.headroom_percent) // (100 * machines.tokens_a_second))
     nodes = -(-roomy // machines.accelerators_a_node)
-    ingest_tokens = chunks * corpus.chunk_tokens
+    ingest_tokens = chunks * _chunk_tokens(corpus)
     pool = _pool(ingest_tokens, replicas, load.ingest_days, machines.tokens_a_second)
     return Sizing(
         chunks=chunks,
@@ -167,6 +167,11 @@ def _counted(corpus: Corpus) -> tuple[int, int]:
     return documents, documents * chunks_of(
         corpus.document_tokens, corpus.chunk_tokens, corpus.overlap_percent
     )
+
+
+def _chunk_tokens(corpus: Corpus) -> int:
+    """Return the tokens of one chunk: no more than a document has, where documents are known."""
+    return corpus.chunk_tokens if corpus.chunks else min(corpus.document_tokens, corpus.chunk_tokens)
 
 
 def _pool(tokens: int, replicas: int, days: int, tokens_a_second: int) -> tuple[int, int]:

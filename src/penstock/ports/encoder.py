@@ -1,7 +1,7 @@
 """A model in this machine that turns tokens into vectors: the bare computation, without queue, cache or policy.
 
-Who waits and what goes together is `embedding/batcher`'s; an encoder computes one batch at a time per lane, as fast as
-the machine can, outside of the event loop.
+Who waits and what goes together is `embedding/serving/batcher`'s; an encoder computes a few batches at a time per lane
+(`EncoderSpec.query_processes`), as fast as the machine can, outside of the event loop.
 
 Promises
 1. The same tokens give the same vector, whatever shares their batch, to 1e-3 of cosine distance.
@@ -14,6 +14,7 @@ Promises
 5. A helper that dies fails what it computed with `Unavailable` and is started anew; nothing hangs, nothing is lost in
    silence.
 6. `close` is idempotent and leaves no process, task or file behind.
+7. After `warm` no batch waits for a helper to start.
 
 Errors: Unavailable; Invalid (an empty batch, more than `spec.batch_tokens` padded tokens, a text over
 `spec.max_tokens`).
@@ -48,6 +49,9 @@ class EncoderSpec(msgspec.Struct, frozen=True, kw_only=True):
     passage_prefix: str = ""
     vocabulary: int = 0
     """How many tokens it knows: their numbers are below that; 0 where that is not known."""
+    query_processes: int = 1
+    ingest_processes: int = 1
+    """Batches of either lane that it computes at one time."""
 
 
 class Tokenized(msgspec.Struct, frozen=True, gc=False):
@@ -72,6 +76,10 @@ class Encoder(Protocol):
 
     async def encode_tokens(self, batch: Sequence[Sequence[int]], lane: Lane) -> Sequence[bytes]:
         """Return one matrix a text: `len(tokens)` rows of `spec.dimensions`, little-endian float32."""
+        ...
+
+    async def warm(self) -> None:
+        """Start every helper. Raises Unavailable for one that does not start."""
         ...
 
     async def close(self) -> None:

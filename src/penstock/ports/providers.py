@@ -45,7 +45,8 @@ class CallTimers(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class ChatCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One attempt to have a chat answered. `body` is the request in the provider's own dialect, ready to send, with
-    the provider's own `model` name in it; `request_id` goes along for the vendor's logs.
+    the provider's own `model` name in it; `request_id` goes along for the vendor's logs. `tenant` is for a provider in
+    this machine: whose it is, so that nobody's crowd keeps another waiting, and nobody is served from another's.
     """
 
     model: str
@@ -53,6 +54,7 @@ class ChatCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     stream: bool
     request_id: str
     timers: CallTimers
+    tenant: str = ""
 
 
 class EmbedCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -220,9 +222,11 @@ class Embeds(Protocol):
 
 
 class Reranks(Protocol):
-    """A provider that orders documents by how well they answer a question, asked in the words of `rerank_dialect`."""
+    """A provider that orders documents by how well they answer a question, asked in the words of `rerank_dialects`: of
+    its caller's where it speaks them, else of the first.
+    """
 
-    rerank_dialect: Literal["cohere", "tei"]
+    rerank_dialects: tuple[Literal["cohere", "tei"], ...]
 
     async def rerank(self, call: RerankCall) -> RerankReply:
         """Make one attempt. Raises ProviderFailure."""

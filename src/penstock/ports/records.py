@@ -4,7 +4,8 @@ Promises
 1. `transact` applies every write or none, durably, before it returns.
 2. A write with an `expected` version that is not the current one raises StaleVersion and applies nothing;
    `expected=0` means "must not exist".
-3. `find` returns exactly the rows whose declared index has that value, in id order, in pages.
+3. `find` returns exactly the rows whose declared index has that value, in id order, in pages; `latest` the same rows
+   from the last id backwards.
 4. `scan` returns every row of a collection and tenant in id order, in pages, none twice, none missed.
 5. A tenant never sees, counts or overwrites another tenant's row, whatever the ids are.
 6. Versions count 1, 2, 3, … per row; a deleted row that is made again starts above its last version.
@@ -66,6 +67,12 @@ class Records(Protocol):
         self, collection: str, tenant: str, index: str, value: str, *, after: str = "", limit: int = 100
     ) -> Sequence[Row]:
         """Return up to `limit` (1 to 1,000) rows with that index value, ids greater than `after`."""
+        ...
+
+    async def latest(
+        self, collection: str, tenant: str, index: str, value: str, *, before: str = "", limit: int = 100
+    ) -> Sequence[Row]:
+        """Return up to `limit` (1 to 1,000) rows with that index value, ids less than `before`, the greatest first."""
         ...
 
     async def scan(self, collection: str, tenant: str, *, after: str = "", limit: int = 100) -> Sequence[Row]:

@@ -17,6 +17,7 @@ from penstock.sdk.knowledge import (
     DocumentPage,
     DocumentRequest,
     Job,
+    JobPage,
     Migration,
     SearchAnswer,
     SearchRequest,
@@ -61,14 +62,16 @@ class BlockingCollectionCalls(BlockingCalls[CollectionCalls]):
         *,
         id: str = "",
         file: str = "",
+        acl: Sequence[str] = (),
     ) -> Job:
-        """Have one document indexed as it is, without base64; `file` is its name."""
+        """Have one document indexed as it is, without base64; `file` is its name, `acl` are its labels."""
         work = self._calls.add_bytes(
             name,
             content,
             media_type,
             id=id,
             file=file,
+            acl=acl,
         )
         return self._run(work)
 
@@ -89,11 +92,15 @@ class BlockingCollectionCalls(BlockingCalls[CollectionCalls]):
         return self._run(self._calls.remove(name, document))
 
     def jobs(self, name: str) -> tuple[Job, ...]:
-        """Return the jobs of a collection."""
+        """Return the jobs of a collection, the newest first."""
         return self._run(self._calls.jobs(name))
 
+    def job_page(self, name: str, after: str = "", limit: int = 100) -> JobPage:
+        """Return up to `limit` jobs (at most 100), the newest first; with `after`, those older than that one."""
+        return self._run(self._calls.job_page(name, after, limit))
+
     def job(self, name: str, job: str) -> Job:
-        """Return one job with its failures. Raises NotFound."""
+        """Return one job, with all its failures once it has ended, with the first of them before. Raises NotFound."""
         return self._run(self._calls.job(name, job))
 
     def retry(self, name: str, job: str) -> Job:

@@ -73,7 +73,7 @@ class DocumentRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 
 class IndexFailure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a document is not indexed; `line` is of the lines that were no document."""
+    """Why a document is not indexed, or without what (`indexed_in_part`); `line` is of lines that were no document."""
 
     code: str = ""
     message: str = ""
@@ -83,7 +83,9 @@ class IndexFailure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DocumentInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A document of a collection. `searchable_version` is what a search finds until the newest one is indexed."""
+    """A document of a collection. `searchable_version` is what a search finds until the newest one is indexed. Of one
+    whose `status` is "partial" it does not find what is `omitted`.
+    """
 
     id: str
     status: str
@@ -114,10 +116,13 @@ class DocumentPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a job is: documents by their end, and the chunks of those that were indexed."""
+    """How far a job is: documents by their end (`in_part`: indexed, but for something that was left out), the chunks of
+    those that were indexed, and what it paid.
+    """
 
     documents: int = 0
     done: int = 0
+    in_part: int = 0
     unchanged: int = 0
     superseded: int = 0
     failed: int = 0
@@ -132,7 +137,7 @@ class JobCounts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ended(self) -> int:
         """Documents that have ended, well or not."""
-        return self.done + self.unchanged + self.superseded + self.failed + self.cancelled
+        return self.done + self.in_part + self.unchanged + self.superseded + self.failed + self.cancelled
 
 
 class NearDuplicate(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,7 +158,7 @@ class NearDuplicates(msgspec.Struct, frozen=True, kw_only=True):
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """An ingest: queued, running, then complete, partial (see `failures`), failed or cancelled. `failures` and
-    `near_duplicates` are told of one, not in lists.
+    `near_duplicates` are told of one, not in lists: all failures of a job that has ended, some of one that is open.
     """
 
     id: str
@@ -166,12 +171,20 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: int | None = None
     failures: tuple[IndexFailure, ...] = ()
     has_more_failures: bool = False
+    last_failure: str | None = None
     near_duplicates: tuple[NearDuplicates, ...] = ()
 
     @property
     def is_open(self) -> bool:
         """Whether there is work left."""
         return self.status in {"queued", "running"}
+
+
+class JobPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Some jobs of a collection, the newest first, and what the older ones come `after`; "" where there are none."""
+
+    jobs: tuple[Job, ...]
+    after: str = ""
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -250,12 +263,16 @@ class SearchAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MigrationCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """What a new space found in its check; `missing` says what is wrong, "" when it passed."""
+    """What a new space found in its check: by the search itself (`known`), by vectors alone (`meant`); `missing` says
+    what is wrong, "" when it passed.
+    """
 
     probes: int
     known_after: float
     dense_recall: float
     known_before: float | None = None
+    meant_after: float | None = None
+    meant_before: float | None = None
     missing: str = ""
 
 

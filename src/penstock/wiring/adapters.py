@@ -28,7 +28,7 @@ from penstock.ports.secrets import Secrets
 from penstock.wiring.discovery import discover, found_secrets
 
 if TYPE_CHECKING:
-    from penstock.embedding.late_interaction import Matcher
+    from penstock.embedding.search.late_interaction import Matcher
     from penstock.ports.encoder import Encoder
     from penstock.ports.parsers import Parser
     from penstock.ports.providers import ChatProvider

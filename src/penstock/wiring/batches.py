@@ -25,7 +25,7 @@ from penstock.wiring import adapters
 from penstock.wiring.platform import Platform
 from penstock.wiring.sight_features import declare_batches
 
-COLLECTIONS = (files.COLLECTION, batches.COLLECTION, batch_lines.COLLECTION)
+COLLECTIONS = (files.COLLECTION, batches.COLLECTION, *batch_lines.COLLECTIONS)
 FORGET_S = 3_600.0
 _log = logging.getLogger("penstock.wiring")
 

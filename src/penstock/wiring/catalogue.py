@@ -64,6 +64,7 @@ class Catalogue:
             routes=settings.routes, residency=settings.residency, features=settings.features
         )
         self._means = _means(settings)
+        self._declared = frozenset([each.name for each in settings.embedding_models])
         self.loads = loads
         self._aged = False
         self._clock = clock
@@ -135,7 +136,13 @@ class Catalogue:
             means=None if sound else self._means,
             load=self.loads,
             missing=self._missing(),
+            spaces=self._spaces(),
         )
+
+    def _spaces(self) -> Mapping[str, bool]:
+        """Return the models whose vectors collections keep, and whether each is in this machine."""
+        here = [name for each in self._endpoints.values() for name in getattr(each.provider, "encoders", ())]
+        return dict.fromkeys(here, True) | dict.fromkeys(self._declared, False)
 
     def _missing(self) -> dict[str, str]:
         """Return models that could be here, and what would bring them."""

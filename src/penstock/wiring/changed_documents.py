@@ -1,6 +1,7 @@
 """Who hears that documents changed, and has the gateway forget the answers that were made from them.
 
-Promise: what the stream told is forgotten here and on every node, or told again; counted either way.
+Promise: what the stream told is forgotten here and on every node, or told again; counted either way. What cannot be
+understood is counted too, and keeps nothing else waiting.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from penstock.embedding.events import TOPIC, Changed, tag_of
+from penstock.embedding.catalog.events import TOPIC, Changed, tag_of
 from penstock.kernel.errors import PenstockError
 from penstock.ports.stream import Message, Stream
 
@@ -42,6 +43,8 @@ class ChangedDocuments:
         self.forgotten = 0
         """Answers forgotten here."""
         self.failures = 0
+        self.unread = 0
+        """Messages that said nothing we know."""
 
     async def watch(self) -> None:
         """Hear, for ever."""
@@ -51,19 +54,28 @@ class ChangedDocuments:
                 heard = list(await self._stream.poll(TOPIC, GROUP, self._member, PAGE, VISIBLE_S))
                 await self._forget(heard)
                 await self._stream.commit(TOPIC, GROUP, [message.offset for message in heard])
-            except PenstockError as error:
+            except Exception as error:  # because they are told again, and must not go unheard for ever then
                 self.failures += 1
-                heard = []  # they are told again
-                _log.warning("answers made from changed documents could not be forgotten: %s", error)
+                heard = []
+                foreign = not isinstance(error, PenstockError)
+                _log.warning(
+                    "answers made from changed documents could not be forgotten: %s", error, exc_info=foreign
+                )
             if not heard:
                 await asyncio.sleep(WAIT_S)
 
     async def _forget(self, heard: list[Message]) -> None:
         """Forget what a page tells; a document that it tells of twice, once."""
         tags: dict[tuple[str, str], None] = {}
+        unread = 0
         for message in heard:
-            changed = msgspec.json.decode(message.value, type=Changed)
+            try:
+                changed = msgspec.json.decode(message.value, type=Changed)
+            except msgspec.DecodeError:
+                unread += 1  # it will never be anything else
+                continue
             tags[changed.org, tag_of(changed.collection, changed.document)] = None
         for org, tag in tags:
             self.forgotten += await self._answers.forget(org, tag)
-        self.heard += len(heard)
+        self.heard += len(heard) - unread
+        self.unread += unread

@@ -1,43 +1,47 @@
 """Collections, joined: their index, who reads and embeds documents, who works on them, and who hears of changes.
 
-Promises: without the extras it needs everything else works, and whoever asks for a collection is told which; what works
-in the background ends before the stores it works with; kept answers are forgotten when a document they were made from
+Promises: without the extras it needs everything else works, and whoever asks for a collection is told which; where the
+rows are shared by several nodes and the index is not, nobody is served what only one of them would find; what works in
+the background ends before the stores it works with; kept answers are forgotten when a document they were made from
 changes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from penstock.edge.routes import Policy, Serve
-from penstock.embedding.announcing import Announcer
-from penstock.embedding.backlog import Backlog
-from penstock.embedding.building import Builder
-from penstock.embedding.collections import COLLECTIONS, DOCUMENTS, CollectionBook
+from penstock.embedding.catalog.announcing import Announcer
+from penstock.embedding.catalog.backlog import Backlog
+from penstock.embedding.catalog.collections import COLLECTIONS, DOCUMENTS, CollectionBook
+from penstock.embedding.catalog.document_locks import DocumentLocks
+from penstock.embedding.catalog.events import Events
+from penstock.embedding.catalog.jobs import ENDS, JOBS, LISTS, JobBook
+from penstock.embedding.catalog.library import Library
+from penstock.embedding.catalog.sources import SOURCES, Sources
 from penstock.embedding.collections_http import PATH, Collections
-from penstock.embedding.document_locks import DocumentLocks
-from penstock.embedding.events import Events
-from penstock.embedding.ingest import Ingest
-from penstock.embedding.intake import Intake
-from penstock.embedding.jobs import ENDS, JOBS, LISTS, JobBook
-from penstock.embedding.library import Library
-from penstock.embedding.migration import MIGRATIONS, MigrationBook
-from penstock.embedding.migrations import Migrations
-from penstock.embedding.removal import Removal
-from penstock.embedding.rerank import Reranking
-from penstock.embedding.search import Searcher
-from penstock.embedding.search_http import SearchDesk
-from penstock.embedding.sources import SOURCES, Sources
+from penstock.embedding.ingest.building import Builder
+from penstock.embedding.ingest.ingest import Ingest
+from penstock.embedding.ingest.intake import Intake
+from penstock.embedding.ingest.removal import Removal
+from penstock.embedding.migrations.migration import MIGRATIONS, MigrationBook
+from penstock.embedding.migrations.migrations import Migrations
+from penstock.embedding.search.rerank import Reranking
+from penstock.embedding.search.search import Searcher
+from penstock.embedding.search.search_http import SearchDesk
 from penstock.embedding.upkeep import Upkeep
 from penstock.gateway.embeddings import Embeddings
 from penstock.gateway.reranking import Reranking as RerankCalls
 from penstock.kernel.context import Principal
 from penstock.kernel.errors import Invalid
 from penstock.kernel.ids import new_id
+from penstock.kernel.settings import Settings
 from penstock.mechanisms.telemetry import Metrics
 from penstock.net.request import Request
 from penstock.net.responder import Responder
@@ -48,7 +52,9 @@ from penstock.wiring.faces import calls
 from penstock.wiring.gateway_embedder import GatewayEmbedder
 from penstock.wiring.parts import KeptIndex
 from penstock.wiring.platform import Platform
+from penstock.wiring.unpaid import Unpaid
 
+_log = logging.getLogger("penstock.wiring")
 KINDS: Final = (COLLECTIONS, DOCUMENTS, SOURCES, JOBS, ENDS, LISTS, MIGRATIONS)
 METHODS: Final = ("GET", "POST", "DELETE")
 INGEST: Final = {
@@ -67,18 +73,34 @@ CHANGED: Final = {
     "heard": "Changes of documents that kept answers were forgotten for.",
     "forgotten": "Kept answers forgotten here because a document changed.",
     "failures": "Times that could not be done; the changes are told again.",
+    "unread": "Messages on the stream that said nothing known.",
 }
+
+
+UNSHARED: Final = partial(
+    Invalid,
+    "Collections are not served here: other nodes may share the records, and the index is each node's own.",
+    code="collections_not_shared",
+    field="collections.index",
+    value="embedded",
+    remedy="Let the operator point collections.index at PostgreSQL with pgvector, as store.records_url is.",
+)
 
 
 async def open_collections(platform: Platform, opening: AsyncExitStack) -> None:
     """Serve collections and work on them; `opening` ends both. Raises Unavailable."""
+    if _shares_rows(platform.settings) and platform.settings.collections.index == "embedded":
+        _log.warning("%s", UNSHARED())
+        _refuse(platform, UNSHARED)
+        return
     try:
         index, parser = await _engines(platform, opening)
     except Invalid as missing:
         if missing.field != adapters.NOT_INSTALLED:
             raise
-        refusing = _refusing(missing)
-        _declare(platform, refusing, refusing, refusing)
+        told = f"Collections are not installed here: {missing.message}"
+        asked = {"field": missing.field, "value": missing.value, "remedy": missing.remedy}
+        _refuse(platform, partial(Invalid, told, code="not_installed", **asked))
         return
     settings = platform.settings.collections
     platform.library = library = _library(platform, index, opening)
@@ -131,17 +153,25 @@ async def _engines(platform: Platform, opening: AsyncExitStack) -> tuple[KeptInd
     return index, parser
 
 
+def _shares_rows(settings: Settings) -> bool:
+    """Tell whether other nodes may have the records as well."""
+    return not settings.store.records_url.startswith("sqlite:")
+
+
 def _library(platform: Platform, index: KeptIndex, opening: AsyncExitStack) -> Library:
     settings, clock, rows = platform.settings, platform.clock, platform.stores.records
-    folder = Path(settings.store.data) / "documents"
-    blobs = adapters.adapter("blobs.embedded", "FileBlobs")(folder, clock)
-    opening.push_async_callback(blobs.close)
+    blobs = None
+    if not _shares_rows(settings):
+        folder = Path(settings.store.data) / "documents"
+        blobs = adapters.adapter("blobs.embedded", "FileBlobs")(folder, clock)
+        opening.push_async_callback(blobs.close)
     runner = new_id("runner_")
     embedder = GatewayEmbedder(
         calls(platform, Embeddings()),
         calls(platform, RerankCalls()),
         platform.embedding,
         {each.name: each for each in settings.embedding_models},
+        Unpaid(platform.admission, clock),
         clock,
         deadline_s=settings.admission.deadline_s,
     )
@@ -180,19 +210,13 @@ def _declare(platform: Platform, create: Serve, listing: Serve, below: Serve) ->
         routes.mount(f"{PATH}/", Policy.CALLER, below, method=method)
 
 
-def _refusing(missing: Invalid) -> Serve:
-    """Return what tells every caller which extra collections need."""
+def _refuse(platform: Platform, refusal: Callable[[], Invalid]) -> None:
+    """Tell every caller why there are no collections here."""
 
     async def serve(_request: Request, _responder: Responder, _principal: Principal) -> None:
-        raise Invalid(
-            f"Collections are not installed here: {missing.message}",
-            code="not_installed",
-            field=missing.field,
-            value=missing.value,
-            remedy=missing.remedy,
-        )
+        raise refusal()
 
-    return serve
+    _declare(platform, serve, serve, serve)
 
 
 def _show(metrics: Metrics, library: Library, announcer: Announcer, ingest: Ingest, upkeep: Upkeep) -> None:

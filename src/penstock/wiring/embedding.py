@@ -6,41 +6,32 @@ encoder starts with the first text, or with the platform where it is to be warm,
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from functools import partial
 from operator import attrgetter
 from typing import Final, NamedTuple, cast
 
-import msgspec
-
 from penstock.edge.routes import Policy
-from penstock.embedding.batcher import LANES, Batcher
-from penstock.embedding.http import Tokenizer
-from penstock.embedding.late_interaction import LateInteraction, LocalReranker
-from penstock.embedding.provider import LocalModels
-from penstock.embedding.service import PREFIX, EmbeddingService, Pool
-from penstock.embedding.vectors_cache import VectorsCache
-from penstock.gateway.admission import Admission
-from penstock.gateway.ask import Ask
-from penstock.gateway.oneshot import OneShot, Words
+from penstock.embedding.search.late_interaction import LateInteraction, LocalReranker
+from penstock.embedding.serving.batcher import LANES, Batcher
+from penstock.embedding.serving.http import Tokenizer
+from penstock.embedding.serving.provider import LocalModels
+from penstock.embedding.serving.service import PREFIX, EmbeddingService, Pool
+from penstock.embedding.serving.vectors_cache import VectorsCache
 from penstock.kernel.clock import Clock
-from penstock.kernel.context import Principal, RequestContext
 from penstock.kernel.errors import Invalid
-from penstock.kernel.ids import new_id
-from penstock.kernel.settings import EmbeddingSettings, Settings
-from penstock.mechanisms.redaction.texts import Texts
+from penstock.kernel.settings import Settings
 from penstock.mechanisms.telemetry import Metrics
 from penstock.ports.encoder import Encoder, Lane
 from penstock.ports.providers import ChatProvider
 from penstock.wiring import adapters
 from penstock.wiring.meaning import LocalMeaning, Quoting
 from penstock.wiring.platform import Platform
+from penstock.wiring.unpaid import Unpaid
 
 DEFAULT_MODEL: Final = f"{PREFIX}all-MiniLM-L6-v2"
 TOKENIZE_PATH: Final = "/v1/tokenize"
-UNPAID_S: Final = 60.0
 Shown = dict[tuple[str, ...], float]
 
 
@@ -63,7 +54,7 @@ async def open_embedding(settings: Settings, clock: Clock, opening: AsyncExitSta
             encoders.append(adapters.encoder(settings.embedding))
         except Invalid as error:
             missing[DEFAULT_MODEL] = error.remedy
-    service = EmbeddingService(encoders, _for_this_machine(settings.embedding), clock)
+    service = EmbeddingService(encoders, settings.embedding, clock)
     opening.push_async_callback(service.close)
     if settings.embedding.warm:
         await service.warm()
@@ -82,54 +73,14 @@ async def open_embedding(settings: Settings, clock: Clock, opening: AsyncExitSta
     return Embedding(service, late, beside)
 
 
-def _for_this_machine(settings: EmbeddingSettings) -> EmbeddingSettings:
-    """Return the settings with as many batches under way as keep the encoder's processes busy: what is computed, and
-    what comes next.
-    """
-    cores = len(os.sched_getaffinity(0))
-    return msgspec.structs.replace(
-        settings,
-        query_batches=settings.query_batches or 2 * min(cores, 4),
-        ingest_batches=settings.ingest_batches or 2 * max(1, cores // 4),
-    )
-
-
 def declare_embedding(platform: Platform) -> None:
     """Declare the route of tokens, and the figures of the models in this machine."""
-    tokenizer = Tokenizer(platform.embedding, _KeysLimits(platform.admission, platform.clock))
+    tokenizer = Tokenizer(platform.embedding, Unpaid(platform.admission, platform.clock))
     platform.routes.add("POST", TOKENIZE_PATH, Policy.CALLER, tokenizer.tokenize)
     pools = platform.embedding.pools
     if pools:
         _declare_lanes(platform.metrics, pools)
         _declare_caches(platform.metrics, pools)
-
-
-def _no_words(_request: None) -> Texts:
-    return Texts(())
-
-
-def _not_said(_request: None, _texts: Sequence[str]) -> None:
-    return None
-
-
-class _KeysLimits:
-    """The limits of requests that hold for whatever no vendor bills."""
-
-    def __init__(self, admission: Admission, clock: Clock) -> None:
-        self._admission = admission
-        self._clock = clock
-
-    @asynccontextmanager
-    async def within(self, principal: Principal, body: bytes) -> AsyncGenerator[None]:
-        """Take a request's place among a key's limits, and give it back."""
-        envelope: OneShot[None] = OneShot(None, body, Words(_no_words, _not_said), model="", inputs=0)
-        deadline_s = self._clock.monotonic_s() + UNPAID_S
-        context = RequestContext(new_id("req_"), principal, deadline_s=deadline_s, received_ns=0)
-        seat = await self._admission.admit_unpaid(context, Ask(envelope, 0, 0), ())
-        try:
-            yield
-        finally:
-            await self._admission.give_back(seat, 0)
 
 
 # ------------------------------------------------------------------------------------------------------------ figures
@@ -188,11 +139,11 @@ def _by_lane(pools: Mapping[str, Pool], read: Callable[[Batcher, Lane], float]) 
 
 
 def _tallied(pools: Mapping[str, Pool], field: str) -> Shown:
-    shown: dict[tuple[str, ...], float] = {}
-    for name, pool in pools.items():
-        for (lane, _), tally in pool.batcher.tallies().items():
-            shown[name, lane] = shown.get((name, lane), 0) + getattr(tally, field)
-    return shown
+    return {
+        (name, lane): getattr(tally, field)
+        for name, pool in pools.items()
+        for lane, tally in pool.batcher.tallies().items()
+    }
 
 
 def _by_model(pools: Mapping[str, Pool], read: Callable[[VectorsCache], float]) -> Shown:

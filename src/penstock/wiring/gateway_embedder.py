@@ -1,22 +1,23 @@
 """The embedder of collections: the gateway's own lines, as the caller on whose behalf they work.
 
-Promises: as `embedding/embedder`. What a vendor refuses for what was said is `Invalid` here, so that nobody tries it
-again; what may pass is as the gateway raised it. Tokens' vectors and tokens themselves come from the models in this
-machine, which nobody is billed for.
+Promises: as `embedding/catalog/embedder`. What a vendor refuses for what was said is `Invalid` here, so that nobody
+tries it again; what may pass is as the gateway raised it. Tokens' vectors and tokens themselves come from the models
+in this machine, which nobody is billed for; the caller's limits hold for those of a search.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
 
 from penstock.dialects import embeddings, rerank
-from penstock.embedding.embedder import Embedded, Purpose, Space
-from penstock.embedding.service import PREFIX, EmbeddingService
-from penstock.embedding.token_estimate import estimated
+from penstock.embedding.catalog.embedder import Embedded, Purpose, Space
+from penstock.embedding.serving.service import PREFIX, EmbeddingService
+from penstock.embedding.serving.token_estimate import estimated
 from penstock.gateway.batch_lines import Sink
 from penstock.gateway.embeddings import EMBEDDINGS
 from penstock.gateway.faces import Face
@@ -34,10 +35,13 @@ from penstock.kernel.settings_embedding import EmbeddingModelSettings
 from penstock.mechanisms.priorities import HEADER as PRIORITY_HEADER
 from penstock.ports.encoder import Lane, Tokenized
 from penstock.ports.providers import ProviderFailure
+from penstock.wiring.unpaid import Unpaid
 
 FEATURE: Final = "collections"
 """What the audit names the work of collections with."""
 BYTES_PER_NUMBER: Final = 4
+MARKS: Final = 2
+"""Tokens that a model puts around a text; each of the others covers at least one byte."""
 NS_PER_S: Final = 1_000_000_000
 _COST: Final = re.compile(rb"x-penstock-cost-nanos: (\d+)")
 _REFUSALS: Final = {
@@ -62,17 +66,19 @@ class GatewayEmbedder:
         reranking: Line,
         service: EmbeddingService | None,
         declared: Mapping[str, EmbeddingModelSettings],
+        unpaid: Unpaid,
         clock: Clock,
         *,
         deadline_s: float,
     ) -> None:
         """`service` has the models in this machine, None where there are none; `declared` says what those elsewhere
-        are. Each call has `deadline_s` seconds.
+        are; `unpaid` lets in what a search reads beside them. Each call has `deadline_s` seconds.
         """
         self._embedding = embedding
         self._reranking = reranking
         self._service = service
         self._declared = declared
+        self._unpaid = unpaid
         self._clock = clock
         self._deadline_s = deadline_s
 
@@ -147,12 +153,22 @@ class GatewayEmbedder:
     async def token_vectors(
         self, who: Principal, texts: Sequence[str], *, model: str, lane: Lane
     ) -> tuple[bytes, ...]:
-        """Return each text's matrix; only of a model in this machine."""
+        """Return each text's matrix; only of a model in this machine. What an ingest reads here it was let in for when
+        the same texts' vectors were asked for; what a search reads is taken from the caller's limits.
+        """
         if self._service is None or not self._is_here(model):
             raise Invalid("The vectors of this model's tokens cannot be had.", field="model", value=model)
-        return await self._service.token_vectors(
-            texts, model=model, lane=lane, tenant=tenant_of(who), truncate="end"
+        made = partial(
+            self._service.token_vectors, texts, model=model, lane=lane, tenant=tenant_of(who), truncate="end"
         )
+        if lane == "ingest":
+            return await made()
+        spec = self._service.spec(model)
+        most = sum([min(len(text.encode()) + MARKS, spec.max_tokens) for text in texts])
+        async with self._unpaid.reading(who, model, most) as read:
+            matrices = await made()
+            read.tokens = sum(map(len, matrices)) // (spec.dimensions * BYTES_PER_NUMBER)
+        return matrices
 
     async def rerank(
         self, who: Principal, model: str, query: str, documents: Sequence[str]

@@ -11,12 +11,12 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from penstock.embedding.embedder import Embedded, Purpose, Space
-from penstock.embedding.late_interaction import LateInteraction
-from penstock.embedding.quality import Lab
-from penstock.embedding.rerank import Reranking
-from penstock.embedding.search import Searcher
-from penstock.embedding.service import PREFIX, EmbeddingService
+from penstock.embedding.catalog.embedder import Embedded, Purpose, Space
+from penstock.embedding.search.late_interaction import LateInteraction
+from penstock.embedding.search.quality import Lab
+from penstock.embedding.search.rerank import Reranking
+from penstock.embedding.search.search import Searcher
+from penstock.embedding.serving.service import PREFIX, EmbeddingService
 from penstock.kernel.clock import SystemClock
 from penstock.kernel.context import Principal
 from penstock.kernel.errors import Invalid

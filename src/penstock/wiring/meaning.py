@@ -7,12 +7,9 @@ each.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
-from penstock.embedding.service import EmbeddingService
-
-QUOTING: Final = "local/extractive"
-"""Whom the machine's time for quoting is shared out to."""
+from penstock.embedding.serving.service import EmbeddingService
 
 
 class LocalMeaning:
@@ -32,10 +29,10 @@ class LocalMeaning:
         )
         return found.vectors[0]
 
-    async def of_all(self, sentences: Sequence[str]) -> Sequence[bytes]:
-        """Return the vectors of sentences, each as far as the model reads it."""
+    async def of_all(self, sentences: Sequence[str], *, tenant: str) -> Sequence[bytes]:
+        """Return the vectors of sentences, each as far as the model reads it, computed in their tenant's name."""
         found = await self._service.embed(
-            sentences, model=self._model, lane="query", tenant=QUOTING, truncate="end"
+            sentences, model=self._model, lane="query", tenant=tenant, truncate="end"
         )
         return found.vectors
 

@@ -12,10 +12,10 @@ from typing import Final
 
 import msgspec
 
-from penstock.embedding.calibration import MINILM, Curve, Sample, calibration_error, fitted
-from penstock.embedding.quality import Judged, Measures, agreement, measured
-from penstock.embedding.rerank import LATE, NONE
-from penstock.embedding.service import EmbeddingService
+from penstock.embedding.search.calibration import MINILM, Curve, Sample, calibration_error, fitted
+from penstock.embedding.search.quality import Judged, Measures, agreement, measured
+from penstock.embedding.search.rerank import LATE, NONE
+from penstock.embedding.serving.service import EmbeddingService
 from penstock.kernel.clock import SystemClock
 from penstock.kernel.settings_embedding import EmbeddingSettings
 from penstock.ports.encoder import Encoder, Lane

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from penstock.edge.auth import Authenticator
 from penstock.edge.routes import Routes
-from penstock.embedding.late_interaction import LateInteraction
-from penstock.embedding.library import Library
-from penstock.embedding.service import EmbeddingService
+from penstock.embedding.catalog.library import Library
+from penstock.embedding.search.late_interaction import LateInteraction
+from penstock.embedding.serving.service import EmbeddingService
 from penstock.gateway.admission import Admission
 from penstock.gateway.cached_answers import CachedAnswers
 from penstock.gateway.contents import ContentCare

@@ -22,7 +22,7 @@ COUNTERS: Final = {
     "lookups": "Questions that kept ones were looked for that mean the same.",
     "hits": "Questions answered by the answer to one that means the same.",
     "kept": "Questions held, to be found by what means the same.",
-    "late": "Look-ups whose vector did not come in time.",
+    "late": "Look-ups that were not over in time.",
     "failed": "Look-ups whose vector could not be had.",
     "too_long": "Questions longer than the model reads.",
     "saved_nanos": "What the answers served had cost when they were fresh, in nano-dollars.",

@@ -73,6 +73,7 @@ WEBHOOKS: Final[Texts] = {
     "delivered": "Messages that a webhook took.",
     "failures": "Attempts at a webhook that failed.",
     "dead": "Messages given up.",
+    "unread": "Rows of messages that could not be read; they stay where they are.",
 }
 CONTEXT: Final[Texts] = {
     "truncated": "Requests whose oldest turns were left out.",

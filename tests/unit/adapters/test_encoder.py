@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import signal
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 from threading import current_thread
 
@@ -16,6 +19,7 @@ from penstock.adapters.encoder import models, openvino, tokens
 from penstock.adapters.encoder.frames import batch_bytes, vectors_of
 from penstock.adapters.encoder.models import MINILM, Packaged
 from penstock.adapters.encoder.openvino import Crew, OpenVinoEncoder, best_precision
+from penstock.adapters.helper_parent import Bounds, Helper
 from penstock.kernel.errors import Invalid, Unavailable
 from tests.support import run
 
@@ -87,6 +91,78 @@ def test_a_poisoned_batch_is_refused_and_its_neighbours_are_served() -> None:
         assert encoder.starts == 1
 
     run(closing(encoder, work()))
+
+
+def crew_of(encoder: OpenVinoEncoder) -> list[Helper]:
+    return encoder._lanes["query"]
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    while not happened():
+        await asyncio.sleep(0.005)
+
+
+def test_a_dead_process_is_asked_nothing_while_another_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(openvino.BOUNDS, "query", Bounds(again_s=600.0))  # it does not come back
+    encoder = OpenVinoEncoder(query=Crew(2, 1))
+
+    async def work() -> None:
+        first, second = crew_of(encoder)
+        await asyncio.gather(first.start(), second.start())
+        os.kill(first.pid or 0, signal.SIGKILL)
+        await until(lambda: not first.running)
+        served = await asyncio.gather(*(encoder.encode([(101, 7592, 102)], "query") for _ in range(20)))
+        assert [len(vector) for (vector,) in served] == [1536] * 20
+        os.kill(second.pid or 0, signal.SIGKILL)
+        await until(lambda: not second.running)
+        with pytest.raises(Unavailable) as away:
+            await encoder.encode([(101, 7592, 102)], "query")
+        assert (away.value.retry_after_s or 0) > 500
+
+    run(closing(encoder, work()))
+
+
+def test_a_cold_process_is_started_once_there_is_more_to_do_and_nobody_waits_for_it() -> None:
+    encoder = OpenVinoEncoder(query=Crew(2, 1))
+    batch = [(101, *[7592] * 254, 102)] * 8
+
+    async def work() -> None:
+        first, second = crew_of(encoder)
+        for _ in range(3):  # one after the other: the first process has time for each
+            await encoder.encode(batch, "query")
+        assert (first.starts, second.starts) == (1, 0)
+        several = asyncio.gather(*(encoder.encode(batch, "query") for _ in range(3)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert (first.under_way, second.under_way) == (3, 0)
+        await several
+        await until(lambda: second.running)
+        both = asyncio.gather(*(encoder.encode(batch, "query") for _ in range(4)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert (first.under_way, second.under_way) == (2, 2)
+        await both
+
+    run(closing(encoder, work()))
+
+
+def test_batches_that_come_together_to_a_cold_crew_are_spread_over_it() -> None:
+    encoder = OpenVinoEncoder(query=Crew(2, 1))
+
+    async def work() -> None:
+        await asyncio.gather(*(encoder.encode([(101, 102)], "query") for _ in range(4)))
+        assert [each.starts for each in crew_of(encoder)] == [1, 1]
+
+    run(closing(encoder, work()))
+
+
+def test_it_says_how_many_batches_it_computes_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = OpenVinoEncoder(query=Crew(3, 1), ingest=Crew(2, 4)).spec
+    assert (spec.query_processes, spec.ingest_processes) == (3, 2)
+    for cores, crews in ((1, (1, 1)), (2, (2, 1)), (4, (4, 1)), (16, (4, 4))):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        spec = OpenVinoEncoder().spec
+        assert (spec.query_processes, spec.ingest_processes) == crews, cores
 
 
 def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Packaged:

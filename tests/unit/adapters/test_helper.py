@@ -179,6 +179,7 @@ def test_one_more_than_may_wait_is_refused_at_once_running_or_starting() -> None
             asked = [asyncio.create_task(engine.exchange(b"wait 0.05")) for _ in range(4)]
             outcomes = await asyncio.gather(*asked, return_exceptions=True)
             assert [type(each) for each in outcomes] == [bytes] * 3 + [Overloaded], moment
+            assert outcomes[3].retry_after_s == 1.0
         await engine.close()
 
     run(work())
@@ -256,9 +257,46 @@ def test_it_has_no_environment_and_no_working_directory_and_idles_on_order() -> 
         for idle, policy in ((False, os.SCHED_OTHER), (True, os.SCHED_IDLE)):
             async with started(idle=idle) as engine:
                 facts = ast.literal_eval((await engine.exchange(b"about")).decode())
-                assert facts[:2] == (policy, "/")
+                assert facts[:2] == ({policy}, "/")
                 assert set(facts[2]) <= {"PYTHONPATH", "LC_CTYPE"}  # Python itself sets the latter
                 assert facts[3] == engine.pid
+
+    run(work())
+
+
+def test_it_gets_ready_like_anybody_and_idles_with_all_its_threads_from_then_on() -> None:
+    async def work() -> None:
+        async with started(b"threads", idle=True) as engine:
+            before, after = [
+                ast.literal_eval(told.decode())[0]
+                for told in (await engine.start(), await engine.exchange(b"about"))
+            ]
+            assert (before, after) == ({os.SCHED_OTHER}, {os.SCHED_IDLE})
+
+    run(work())
+
+
+def test_it_tells_who_waits_for_its_start_and_when_it_cannot_be_asked_and_may_be_woken() -> None:
+    async def work() -> None:
+        engine = made()
+        asked = [asyncio.create_task(engine.exchange(b"x")) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert (engine.running, engine.under_way, engine.away_s) == (False, 3, 0.0)
+        engine.wake()  # it starts already
+        await asyncio.gather(*asked)
+        assert (engine.starts, engine.under_way, engine.away_s) == (1, 0, 0.0)
+        engine.wake()
+        await engine.close()
+        assert engine.starts == 1
+        cold = made(b"complain", bounds=Bounds(again_s=30.0))
+        cold.wake()
+        await until(lambda: cold.away_s > 20)
+        cold.wake()
+        await asyncio.sleep(0.01)
+        assert (cold.starts, cold.running) == (1, False)
+        await cold.close()
+        cold.wake()
+        assert not cold._starting
 
     run(work())
 

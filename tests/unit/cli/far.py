@@ -59,6 +59,8 @@ class Far:
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
         self.asked: list[tuple[str, dict[str, str]]] = []
+        self.bodies: dict[str, bytes] = {}
+        """The last body of each route."""
         self._started, self._stop = threading.Event(), asyncio.Event()
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
@@ -91,6 +93,7 @@ class Far:
         query = {key: values[-1] for key, values in parse_qs(request.query.decode()).items()}
         times = len(self.queries(name))
         self.asked.append((name, query))
+        self.bodies[name] = bytes(request.body)
         answer = self.answers.get(name, NotFound(f"The script has no {name}."))
         if callable(answer):
             answer = answer(query)

@@ -8,7 +8,7 @@ import pytest
 
 from penstock.cli import embed
 from penstock.cli.main import main
-from penstock.embedding.quality import Measures
+from penstock.embedding.search.quality import Measures
 from penstock.kernel.settings_embedding import EmbeddingSettings
 from penstock.wiring.measuring import Batch, Quality, Speed, Stored, Tuned
 

@@ -189,6 +189,27 @@ def test_a_document_is_deleted_a_job_retried_and_a_migration_rolled_back():
     assert opened.post(f"{HERE}/jobs/job_1", {"step": "burn"}).status == 400
 
 
+def test_the_jobs_are_read_a_page_at_a_time_however_many_there_are():
+    """The page looks again every two seconds while one is open."""
+    asked: list[dict[str, str]] = []
+
+    def newest_first(query: dict[str, str]) -> dict[str, Any]:
+        asked.append(query)
+        number = 999 - 50 * query.get("after", "").count("&")
+        job = {"id": f"job &{number}", "status": "running", "counts": {}, "created_at": number}
+        return {"data": [job], "has_more": number > 900, "last_id": f"{query.get('after', '')}&"}
+
+    opened = browser(Keyed(**{"GET /v1/collections/guides/jobs": newest_first}))
+    page = opened.get(f"{HERE}/jobs")
+    assert asked == [{"limit": "50"}] and "job &amp;999" in page.text
+    assert 'hx-get="/console/knowledge/guides/jobs"' in page.text and "Newest" not in page.text
+    assert f'href="/console{HERE}/jobs?after=%26">Older' in page.text
+    page = opened.get(f"{HERE}/jobs?after=%26")
+    assert asked[1:] == [{"limit": "50", "after": "&"}] and "job &amp;949" in page.text
+    assert 'hx-get="/console/knowledge/guides/jobs?after=%26"' in page.text and "Newest" in page.text
+    assert "Older" not in opened.get(f"{HERE}/jobs?after=%26%26").text
+
+
 def test_a_model_that_is_refused_is_told_where_it_was_typed():
     refused = Conflict("The collection is being changed.")
     made = Keyed(**{"POST /v1/collections/guides/migrations": refused})

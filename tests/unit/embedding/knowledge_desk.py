@@ -21,21 +21,21 @@ from pathlib import Path
 from penstock.adapters.blobs.embedded import FileBlobs
 from penstock.adapters.records.sqlite import SqliteRecords
 from penstock.adapters.stream.embedded import SegmentStream
-from penstock.embedding.announcing import Announcer
-from penstock.embedding.backlog import Backlog
-from penstock.embedding.building import Builder
-from penstock.embedding.collections import COLLECTIONS, DOCUMENTS, CollectionBook, CollectionDoc
-from penstock.embedding.document_locks import DocumentLocks
-from penstock.embedding.embedder import Embedded, Purpose, Space
-from penstock.embedding.events import Events
-from penstock.embedding.ingest import Ingest
-from penstock.embedding.intake import Intake, Sent
-from penstock.embedding.jobs import ENDS, JOBS, LISTS, JobBook, JobDoc
-from penstock.embedding.library import Library
-from penstock.embedding.migration import MIGRATIONS, MigrationBook
-from penstock.embedding.migrations import Migrations
-from penstock.embedding.removal import Removal
-from penstock.embedding.sources import SOURCES, Sources
+from penstock.embedding.catalog.announcing import Announcer
+from penstock.embedding.catalog.backlog import Backlog
+from penstock.embedding.catalog.collections import COLLECTIONS, DOCUMENTS, CollectionBook, CollectionDoc
+from penstock.embedding.catalog.document_locks import DocumentLocks
+from penstock.embedding.catalog.embedder import Embedded, Purpose, Space
+from penstock.embedding.catalog.events import Events
+from penstock.embedding.catalog.jobs import ENDS, JOBS, LISTS, JobBook, JobDoc
+from penstock.embedding.catalog.library import Library
+from penstock.embedding.catalog.sources import SOURCES, Sources
+from penstock.embedding.ingest.building import Builder
+from penstock.embedding.ingest.ingest import Ingest
+from penstock.embedding.ingest.intake import Intake, Sent
+from penstock.embedding.ingest.removal import Removal
+from penstock.embedding.migrations.migration import MIGRATIONS, MigrationBook
+from penstock.embedding.migrations.migrations import Migrations
 from penstock.embedding.upkeep import Upkeep
 from penstock.kernel.clock import SystemClock
 from penstock.kernel.context import Principal
@@ -61,7 +61,7 @@ def vector_of(text: str, space: str, dimensions: int = DIMENSIONS) -> bytes:
 
 
 class Paragraphs:
-    """Reads UTF-8 in paragraphs. What begins with ``%BAD`` cannot be read."""
+    """Reads UTF-8 in paragraphs. What begins with ``%BAD`` cannot be read, with ``%PART`` not all of it."""
 
     async def parse(self, content: bytes, media_type: str, name: str = "") -> Parsed:
         """Return the paragraphs."""
@@ -69,7 +69,9 @@ class Paragraphs:
         if text.startswith("%BAD"):
             raise Invalid("This cannot be read.", code="unreadable", field="content", remedy="Mend it.")
         return Parsed(
-            blocks=tuple([Block(text=each) for each in text.split("\n\n") if each.strip()]), language="en"
+            blocks=tuple([Block(text=each) for each in text.split("\n\n") if each.strip()]),
+            language="en",
+            omitted=("page 2: it is damaged",) if text.startswith("%PART") else (),
         )
 
     async def close(self) -> None:
@@ -87,6 +89,8 @@ class ScriptedEmbedder:
     gate: asyncio.Event | None = None
     """What a call waits for before it answers."""
     calls: int = 0
+    noisy: str = ""
+    """A space whose vectors mean nothing: each is another one every time."""
 
     def space(self, model: str) -> Space:
         """Return a model's space."""
@@ -118,8 +122,9 @@ class ScriptedEmbedder:
         if purpose == "passage":
             self.texts += texts
         space = self.space(model)
+        noise = new_id("noise_") if space.name == self.noisy else ""
         return Embedded(
-            vectors=tuple([vector_of(text, space.name) for text in texts]),
+            vectors=tuple([vector_of(text + noise, space.name) for text in texts]),
             tokens=sum([len(text.split()) for text in texts]),
             cost_nanos=10 * len(texts),
         )
@@ -160,14 +165,14 @@ class Keys:
 
 @dataclass
 class IndexFinder:
-    """Finds by vector alone."""
+    """Finds by words alone."""
 
     index: MemoryIndex
 
     async def documents(
         self, collection: CollectionDoc, who: Principal, query: str, *, labels: Sequence[str], limit: int
     ) -> Sequence[str]:
-        """Return the nearest documents."""
+        """Return the documents that have most of the words."""
         question = Question(words=query, labels=tuple(labels), limit=limit)
         found = await self.index.search(collection.place, collection.space, question)
         return [hit.document for hit in found.words]

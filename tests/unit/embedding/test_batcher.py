@@ -1,4 +1,4 @@
-"""The batcher: queries go before ingest, a bad text fails alone, every bound is told, nobody is left waiting."""
+"""The batcher: queries go before ingest, a bad text fails alone, nobody is left waiting."""
 
 from __future__ import annotations
 
@@ -6,29 +6,12 @@ import asyncio
 
 import pytest
 
-from penstock.embedding.batcher import BadText, Batcher, LaneBounds
+from penstock.embedding.serving.batcher import BadText
 from penstock.kernel.clock import ManualClock
-from penstock.kernel.errors import Overloaded, Unavailable
+from penstock.kernel.errors import Unavailable
 from tests.counting_encoder import CountingEncoder, unit_vector
 from tests.support import run
-
-
-def batcher(encoder: CountingEncoder, clock: ManualClock | None = None, **bounds) -> Batcher:
-    chosen = LaneBounds(**{"batch_tokens": 100, "queue_tokens": 1_000, "places": 1, **bounds})
-    return Batcher(encoder, {"query": chosen, "ingest": chosen}, clock or ManualClock())
-
-
-def texts(count: int, length: int = 10, start: int = 1_000) -> list[tuple[int, ...]]:
-    return [(start + number, *([7] * (length - 1))) for number in range(count)]
-
-
-async def turns(count: int = 20) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-def asked(it: Batcher, given, lane="query", tenant="a", **more) -> asyncio.Task[list[bytes]]:
-    return asyncio.create_task(it.compute(given, lane=lane, tenant=tenant, **more))
+from tests.unit.embedding.batch_scene import asked, batcher, texts, turns
 
 
 def test_every_text_gets_its_own_vector_in_order() -> None:
@@ -37,7 +20,7 @@ def test_every_text_gets_its_own_vector_in_order() -> None:
         it = batcher(encoder)
         given = [*texts(30), *texts(5, 40), *texts(3)]
         assert await it.compute(given, lane="query", tenant="a") == [unit_vector(each) for each in given]
-        assert await it.compute(texts(2, 3), lane="query", tenant="a", rows=True) == [
+        assert await it.compute(texts(2, 3), lane="query", tenant="a", matrices=True) == [
             b"".join(unit_vector([token]) for token in each) for each in texts(2, 3)
         ]
         before = len(encoder.batches)
@@ -105,64 +88,6 @@ def test_ingest_goes_on_under_queries_that_never_end() -> None:
     run(whole())
 
 
-def test_a_lane_that_is_full_says_when_to_come_again() -> None:
-    async def whole() -> None:
-        encoder, clock = CountingEncoder(), ManualClock()
-        it = batcher(encoder, clock, queue_tokens=200)
-        first = asked(it, texts(4, 25))
-        await turns(2)
-        clock.advance(0.5)  # 100 tokens in half a second
-        await first
-        assert it.tokens_per_s("query") == 200
-        encoder.gate.clear()
-        held = asked(it, texts(4, 25, start=5_000))
-        await turns()
-        waiting = [
-            asked(it, texts(4, 25, start=9_000 + at), tenant=name) for at, name in ((0, "a"), (50, "b"))
-        ]
-        await turns()
-        assert it.waiting_tokens("query") == 200
-        with pytest.raises(Overloaded) as full:
-            await it.compute(texts(1, 1), lane="query", tenant="c")
-        assert full.value.retry_after_s == pytest.approx(1.0)
-        assert (full.value.value, full.value.limit) == (201, 200)
-        encoder.gate.set()
-        await asyncio.gather(held, *waiting)
-        assert it.tallies()["query", False].refused == 1
-        await it.close()
-
-    run(whole())
-
-
-def test_one_tenant_has_no_more_than_its_share_of_a_lane() -> None:
-    async def whole() -> None:
-        encoder = CountingEncoder()
-        encoder.gate.clear()
-        it = batcher(encoder, queue_tokens=200)
-        tasks = [asked(it, texts(4, 25))]
-        await turns()
-        tasks.append(asked(it, texts(4, 25, start=3_000)))
-        await turns()
-        with pytest.raises(Overloaded, match="share"):
-            await it.compute(texts(1, 1, start=9_000), lane="query", tenant="a")
-        tasks.append(asked(it, texts(4, 25, start=6_000), tenant="b"))
-        await turns()
-        encoder.gate.set()
-        assert [len(each) for each in await asyncio.gather(*tasks)] == [4, 4, 4]
-        await it.close()
-
-    run(whole())
-
-
-def test_a_call_larger_than_the_queue_may_enter_it_empty() -> None:
-    async def whole() -> None:
-        it = batcher(CountingEncoder(), queue_tokens=100)
-        assert len(await it.compute(texts(50), lane="query", tenant="a")) == 50
-        await it.close()
-
-    run(whole())
-
-
 @pytest.mark.parametrize("kind", ["poison", "refused"])
 def test_a_bad_text_fails_alone_and_by_its_place(kind: str) -> None:
     async def whole() -> None:
@@ -177,7 +102,7 @@ def test_a_bad_text_fails_alone_and_by_its_place(kind: str) -> None:
             await bad
         assert failed.value.at == 2
         assert sum((666, *([7] * 9)) in rows for _, rows in encoder.batches) <= 3
-        assert it.tallies()["query", False].failed == 1
+        assert it.tallies()["query"].failed == 1
         assert it.waiting_tokens("query") == 0
         await it.close()
 
@@ -190,7 +115,7 @@ def test_an_encoder_that_dies_once_is_noticed_by_nobody() -> None:
         encoder.fail_next = [Unavailable("The encoder has ended.")]
         it = batcher(encoder)
         assert await it.compute(texts(8), lane="query", tenant="a") == list(map(unit_vector, texts(8)))
-        assert it.tallies()["query", False].retried == 2
+        assert it.tallies()["query"].retried == 2
         await it.close()
 
     run(whole())
@@ -214,6 +139,89 @@ def test_an_encoder_that_asks_for_patience_gets_it_and_for_too_much_does_not() -
     run(whole())
 
 
+def test_one_pause_counts_once_however_many_batches_run_into_it() -> None:
+    async def whole() -> None:
+        encoder, clock = CountingEncoder(), ManualClock()
+        it = batcher(encoder, clock, batch_tokens=10, places=8)
+        task = asked(it, texts(8))
+        for _ in range(5):
+            encoder.fail_next = [Unavailable("It starts anew.", retry_after_s=0.01) for _ in range(8)]
+            begun = len(encoder.batches)
+            while len(encoder.batches) < begun + 8:
+                await asyncio.sleep(0.001)
+            await turns()
+            assert not encoder.fail_next
+            assert not task.done()
+            clock.advance(0.02)
+        assert await task == list(map(unit_vector, texts(8)))
+        await it.close()
+
+    run(whole())
+
+
+def test_ingest_that_failed_is_computed_again_under_queries_that_never_end() -> None:
+    async def whole() -> None:
+        encoder, clock = CountingEncoder(), ManualClock()
+        it = batcher(encoder, clock, queue_tokens=100_000)
+        encoder.gate.clear()
+        failed = asked(it, texts(5), "ingest")
+        await turns()
+
+        async def querying(number: int) -> None:
+            for at in range(200):
+                if failed.done():
+                    return
+                clock.advance(0.05)
+                await it.compute(texts(1, 90, start=number * 1_000 + at), lane="query", tenant="q")
+
+        queries = [asyncio.create_task(querying(number)) for number in range(10, 15)]
+        await turns()
+        encoder.fail_next = [
+            Unavailable("The encoder has ended.")
+        ]  # the ingest's: it was the first to be begun
+        encoder.gate.set()
+        await turns(3)
+        encoder.gate.clear()
+        await turns()
+        assert it.waiting_tokens("ingest") == 50
+        clock.advance(0.5)
+        assert it.oldest_wait_s("ingest") >= 0.5
+        encoder.gate.set()
+        assert await failed == list(map(unit_vector, texts(5)))
+        assert not any(each.done() for each in queries)
+        await asyncio.gather(*queries)
+        await it.close()
+
+    run(whole())
+
+
+def test_what_failed_is_not_computed_again_for_a_caller_who_gave_up() -> None:
+    async def whole() -> None:
+        encoder, clock = CountingEncoder(), ManualClock()
+        it = batcher(encoder, clock, batch_tokens=50)
+        encoder.fail_next = [Unavailable("It starts anew.", retry_after_s=1.0)]
+        gone = asked(it, texts(5))
+        await turns()
+        assert it.waiting_tokens("query") == 50
+        gone.cancel()
+        await turns()
+        assert it.waiting_tokens("query") == 0
+        encoder.gate.clear()
+        clock.advance(2.0)
+        late = asked(it, texts(5, start=3_000))
+        await turns()
+        encoder.fail_next = [Unavailable("The encoder has ended.")]
+        late.cancel()
+        await turns()
+        encoder.gate.set()
+        await turns()
+        assert [rows for _, rows in encoder.batches] == [texts(5), texts(5, start=3_000)]
+        assert it.tallies()["query"].dropped == 10
+        await it.close()
+
+    run(whole())
+
+
 def test_a_caller_who_gives_up_leaves_nothing_behind() -> None:
     async def whole() -> None:
         encoder = CountingEncoder()
@@ -227,7 +235,7 @@ def test_a_caller_who_gives_up_leaves_nothing_behind() -> None:
         assert len(await running) == len(await kept) == 8
         computed = {ids[0] for _, rows in encoder.batches for ids in rows}
         assert computed == {*range(1_000, 1_008), *range(3_000, 3_008)}
-        assert it.tallies()["query", False].dropped == 8
+        assert it.tallies()["query"].dropped == 8
         assert it.waiting_tokens("query") == 0
         await it.close()
 
@@ -263,7 +271,7 @@ def test_figures_tell_what_waits_and_for_how_long() -> None:
         assert (it.oldest_wait_s("ingest"), it.oldest_wait_s("query")) == (3.0, 0.0)
         encoder.gate.set()
         await asyncio.gather(*tasks)
-        tally = it.tallies()["ingest", False]
+        tally = it.tallies()["ingest"]
         assert (tally.batches, tally.texts, tally.tokens, tally.padded_tokens, tally.room_tokens) == (
             2, 20, 200, 200, 200,
         )  # fmt: skip

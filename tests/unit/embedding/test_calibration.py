@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.embedding.calibration import (
+from penstock.embedding.search.calibration import (
     MINILM,
     Curve,
     Sample,

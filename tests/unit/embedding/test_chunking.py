@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 import unicodedata
@@ -12,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.embedding import chunking, cuts
-from penstock.embedding.chunking import Piece, chunked, text_of
-from penstock.embedding.token_estimate import estimated
+from penstock.embedding.ingest import boundaries, chunking, cuts
+from penstock.embedding.ingest.chunking import Piece, chunked, text_of
+from penstock.embedding.serving.token_estimate import estimated
 from penstock.kernel.errors import Invalid
 from penstock.ports.encoder import Tokenized
 from penstock.ports.parsers import Block
@@ -240,6 +241,45 @@ def test_the_event_loop_and_the_tokenizer_are_given_bounded_work():
     run(chunked([paragraph(prose(1, 3_000)), *map(paragraph, WORDS * 20)], spy, tokens=50, most=60))
     assert max(count for count, _ in seen) <= cuts.BATCH_MOST
     assert max(chars for _, chars in seen) <= cuts.STRETCH_CHARS
+
+
+@given(texts, st.integers(1, 40), st.booleans())
+def test_a_long_text_is_looked_at_in_parts_and_its_places_are_those_of_the_whole(text, part, by_line):
+    found: dict[int, int] = {}
+    at = 0
+    while at < len(text):
+        first, at = at, boundaries.rest(text, at + part, len(text))
+        found |= boundaries.levels(text, by_line=by_line, first=first, last=at)
+    assert found == boundaries.levels(text, by_line=by_line)
+
+
+@pytest.mark.parametrize("text", [prose(1, 6_000), "a" * 100_000, ". " * 50_000])
+def test_of_a_large_block_bounded_parts_are_looked_at_and_others_have_their_turn_between(text, monkeypatch):
+    looked: list[int] = []
+    levels = boundaries.levels
+
+    def spy(text: str, *, by_line: bool, first: int = 0, last: int | None = None) -> dict[int, int]:
+        looked.append((len(text) if last is None else last) - first)
+        return levels(text, by_line=by_line, first=first, last=last)
+
+    async def steps() -> int:
+        turns = 0
+
+        async def counting() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counter = asyncio.create_task(counting())
+        pieces = await chunked([paragraph(text)], tokenize, tokens=40, most=60)
+        counter.cancel()
+        assert turns >= len(pieces)
+        return turns
+
+    monkeypatch.setattr(boundaries, "levels", spy)
+    run(steps())
+    assert max(looked) <= 3 * cuts.STRETCH_CHARS
 
 
 @pytest.mark.parametrize(

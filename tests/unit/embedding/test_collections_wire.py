@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from penstock.embedding.catalog.events import TAG_CHARS_MOST, tag_of
 from penstock.embedding.collections_wire import (
     LINE,
     LINES_MOST,
@@ -15,7 +16,6 @@ from penstock.embedding.collections_wire import (
     parse_documents,
     parse_lines,
 )
-from penstock.embedding.events import TAG_CHARS_MOST, tag_of
 from penstock.kernel.errors import Invalid
 
 MOST = 100

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.embedding.fusion import reciprocal_ranks, shares
+from penstock.embedding.search.fusion import reciprocal_ranks, shares
 
 
 def test_the_sum_is_the_papers() -> None:

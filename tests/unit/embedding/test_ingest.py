@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from penstock.embedding import events
-from penstock.embedding.jobs import JobDoc
-from penstock.embedding.retries import retry
+from penstock.embedding.catalog import events
+from penstock.embedding.catalog.jobs import JobDoc
+from penstock.embedding.ingest.retries import retry
 from penstock.kernel.context import Principal
 from penstock.kernel.errors import Conflict, Invalid
 from tests.support import run

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from penstock.embedding.backlog import GROUP, TOPICS, Item, topic_of
-from penstock.embedding.retries import cancel, retry
+from penstock.embedding.catalog.backlog import GROUP, TOPICS, Item, topic_of
+from penstock.embedding.ingest.retries import cancel, retry
 from penstock.kernel.context import Principal
 from penstock.kernel.errors import Conflict, Invalid, OverBudget, OverLimit, Unavailable
 from penstock.kernel.settings_collections import CollectionSettings
@@ -123,7 +123,7 @@ def test_projects_take_turns(tmp_path: Path) -> None:
 
 
 def test_what_may_pass_is_tried_again_and_then_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penstock.embedding.ingest.PAUSE_MOST_S", 0.01)
+    monkeypatch.setattr("penstock.embedding.ingest.ingest.PAUSE_MOST_S", 0.01)
 
     async def steps() -> None:
         async with desk(tmp_path) as it:
@@ -220,7 +220,7 @@ def test_a_crash_repeats_documents_and_halves_none(
 def test_a_job_broken_off_while_it_was_taken_in_goes_on_with_what_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("penstock.embedding.intake.PAGE", 2)
+    monkeypatch.setattr("penstock.embedding.ingest.intake.PAGE", 2)
 
     async def steps() -> None:
         async with desk(tmp_path) as it:

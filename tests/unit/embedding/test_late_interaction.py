@@ -12,7 +12,7 @@ import pytest
 
 from penstock.adapters.matching import worker
 from penstock.adapters.matching.numpy import NumpyMatcher
-from penstock.embedding.late_interaction import LateInteraction
+from penstock.embedding.search.late_interaction import LateInteraction
 from penstock.kernel.errors import Invalid
 from tests.support import run
 
@@ -137,16 +137,19 @@ def test_a_passage_is_computed_once_while_it_is_kept_and_kept_within_the_bound()
             made = Counted()
             late = LateInteraction(matcher, kept_bytes=60)
             texts = {f"d{n}": f"text {n}" for n in range(3)}
-            first = await late.scores("why", {}, texts, space="s", dimensions=DIMENSIONS, matrices=made)
+            first = await late.scores(
+                "why", {}, texts, tenant="a/t", space="s", dimensions=DIMENSIONS, matrices=made
+            )
             assert made.texts == ["why", *texts.values()]
             assert 0 < late.kept_bytes <= 60
-            # The oldest went for want of room, the newest is there, and of no other space.
-            assert late.known("s", "d0") is None
-            kept = late.known("s", "d2")
+            # The oldest went for want of room, the newest is there, of no other space and for no other tenant.
+            assert late.known("a/t", "s", "d0") is None
+            kept = late.known("a/t", "s", "d2")
             assert kept
-            assert late.known("other", "d2") is None
+            assert late.known("a/t", "other", "d2") is None
+            assert late.known("b/t", "s", "d2") is None
             again = await late.scores(
-                "why", {"d2": kept}, {}, space="s", dimensions=DIMENSIONS, matrices=made
+                "why", {"d2": kept}, {}, tenant="a/t", space="s", dimensions=DIMENSIONS, matrices=made
             )
             assert made.texts[4:] == ["why"]
             assert again["d2"] == first["d2"]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from penstock.embedding.collections import CollectionDoc, document_write
-from penstock.embedding.migration import Migration
-from penstock.embedding.retries import retry
+from penstock.embedding.catalog.collections import CollectionDoc, document_write
+from penstock.embedding.ingest.retries import retry
+from penstock.embedding.migrations.migration import Migration
 from penstock.kernel.context import Principal
 from penstock.kernel.errors import Conflict, Invalid, NotFound, OverBudget
 from penstock.ports.index import Document, Place, Precision

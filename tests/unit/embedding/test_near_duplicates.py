@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import pytest
 
-from penstock.embedding.near_duplicates import NearDuplicates, signature, similarity
+from penstock.embedding.ingest.near_duplicates import NearDuplicates, signature, similarity
+from penstock.embedding.ingest.near_report import NearReport
+from penstock.ports.index import Chunk, Document
+from tests.support import run
 
 VOCABULARY = [
     f"{a}{b}"
@@ -92,3 +96,24 @@ def test_the_oldest_are_forgotten_and_counted():
     assert known.add("again0", " ".join(text(0))) is None, "the first is forgotten"
     assert len(known._known) == 3
     assert all(len(band) <= 3 for band in known._bands)
+
+
+def test_each_chunk_of_a_document_lets_others_have_their_turn():
+    chunks = [Chunk(position=n, digest=str(n), text=" ".join(text(n)), vector=b"") for n in range(30)]
+    document = Document(id="a", version="1", chunks=tuple(chunks))
+
+    async def steps() -> int:
+        turns = 0
+
+        async def counting() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counter = asyncio.create_task(counting())
+        await NearReport().of("col", document)
+        counter.cancel()
+        return turns
+
+    assert run(steps()) >= len(chunks) - 1

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.embedding.outputs import PACKERS, numbers_of, shortened
+from penstock.embedding.serving.outputs import PACKERS, numbers_of, shortened
 
 NUMBERS = st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=40)
 

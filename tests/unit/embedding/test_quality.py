@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from penstock.embedding.quality import Measures, agreement, measured, read_judged
+from penstock.embedding.search.quality import Measures, agreement, measured, read_judged
 from penstock.kernel.errors import Invalid
 from penstock.ports.encoder import Encoder, Tokenized
 from penstock.wiring.measuring import BENCH_TOKENS, ENOUGH, WAIT_MS, Batch, chosen, texts_of

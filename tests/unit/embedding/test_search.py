@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 import msgspec
 import pytest
 
-from penstock.embedding.calibration import MINILM
-from penstock.embedding.collections import CollectionDoc
-from penstock.embedding.embedder import Embedded, Purpose, Space
-from penstock.embedding.late_interaction import LateInteraction
-from penstock.embedding.rerank import ON_THE_FLY, Reranking
-from penstock.embedding.search import Searcher
-from penstock.embedding.search_wire import K_MOST, Answer, SearchAsk, parse_search
+from penstock.embedding.catalog.collections import CollectionDoc
+from penstock.embedding.catalog.embedder import Embedded, Purpose, Space
+from penstock.embedding.search.calibration import MINILM
+from penstock.embedding.search.late_interaction import LateInteraction
+from penstock.embedding.search.rerank import ON_THE_FLY, Reranking
+from penstock.embedding.search.search import Searcher
+from penstock.embedding.search.search_wire import K_MOST, Answer, SearchAsk, parse_search
 from penstock.kernel.clock import ManualClock
 from penstock.kernel.context import Principal
 from penstock.kernel.errors import Invalid, NotFound, OverBudget, OverLimit, PenstockError, Unavailable
@@ -70,7 +70,7 @@ class Scripted:
         """Return (1, 0)."""
         self.lanes.append((lane, purpose))
         self._fail("embed")
-        assert who is KIM
+        assert who.key_id == KIM.key_id
         return Embedded(vectors=(unit(1, 0),) * len(texts))
 
     async def token_vectors(

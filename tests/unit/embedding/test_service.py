@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from penstock.embedding.service import EmbeddingService
-from penstock.embedding.tokens import SLICE_CHARS, cut
+from penstock.embedding.serving.service import EmbeddingService
+from penstock.embedding.serving.tokens import CHARS_PER_TOKEN, SLICE_CHARS, TEXT_CHARS_MOST, cut
 from penstock.kernel.clock import ManualClock
 from penstock.kernel.errors import Invalid, NotFound, Overloaded, Unavailable
-from penstock.kernel.settings_embedding import EmbeddingSettings
+from penstock.kernel.settings_embedding import BATCHES_MOST, EmbeddingSettings
 from tests.counting_encoder import FIRST, LAST, CountingEncoder, number_of, unit_vector
 from tests.support import run
 
@@ -95,8 +95,66 @@ def test_a_text_too_long_is_refused_before_the_queue_by_place_count_and_limit() 
         assert (error.field, error.value, error.limit, error.reason) == (
             "input[1]", 65, 64, "context_length_exceeded",
         )  # fmt: skip
-        assert "1 others" in error.message
         assert len(encoder.batches) == before
+
+    journey(steps)
+
+
+@pytest.mark.parametrize("verb", ["embed", "token_vectors"])
+def test_a_text_of_far_too_many_letters_is_refused_before_it_is_tokenized(verb: str) -> None:
+    async def steps(it: EmbeddingService, encoder: CountingEncoder) -> None:
+        asked, most = getattr(it, verb), 64 * CHARS_PER_TOKEN
+        blank = f"a{' ' * (most - 2)}b"
+        await asked([blank], model="counting", tenant="a")
+        with pytest.raises(Invalid) as refused:
+            await asked(["a", f"{blank}!"], model="counting", tenant="a")
+        error = refused.value
+        assert (error.field, error.value, error.limit, error.reason) == (
+            "input[1]", most + 1, most, "context_length_exceeded",
+        )  # fmt: skip
+        assert "characters" in error.message
+        assert encoder.tokenized == [[blank]]
+        for side, end in (("start", "last"), ("end", "first")):
+            await asked([f"first {'w ' * most} last"], model="counting", tenant="a", truncate=side)
+            ((text,),) = encoder.tokenized[-1:]
+            assert len(text) == most
+            assert end in text
+
+    journey(steps)
+
+
+def test_a_text_cut_by_its_letters_is_told_however_few_tokens_are_left_and_however_known_it_is() -> None:
+    async def steps(it: EmbeddingService, encoder: CountingEncoder) -> None:
+        blank = f"a{' ' * 64 * CHARS_PER_TOKEN}b"
+        for cached in (0, 1):
+            got = await it.embed(["z", blank], model="counting", tenant="a", truncate="end")
+            assert (got.truncated, got.tokens) == ((1,), 3 + 3)
+            assert got.vectors[1] == unit_vector(ids_of("a"))
+            assert got.cached == 2 * cached
+
+    journey(steps)
+
+
+def test_no_call_holds_more_tokens_than_are_read_and_one_slices() -> None:
+    async def steps(it: EmbeddingService, encoder: CountingEncoder) -> None:
+        many = [f"{number} {'w ' * 4_000}" for number in range(20)]
+        with pytest.raises(Invalid, match=r"input\[0\].*4003 tokens"):
+            await it.embed(many, model="counting", tenant="a")
+        assert encoder.tokenized == [many[:1]]
+        got = await it.embed(many, model="counting", tenant="a", truncate="end")
+        assert got.truncated == tuple(range(20))
+        assert encoder.tokenized[1:] == [[each] for each in many]
+        kept = sum(map(len, computed(encoder)))
+        assert kept == got.tokens == 20 * 64
+
+    journey(steps)
+
+
+def test_the_same_text_twice_is_cut_twice() -> None:
+    async def steps(it: EmbeddingService, encoder: CountingEncoder) -> None:
+        long = "w " * 80
+        got = await it.embed([long, "a", long], model="counting", tenant="a", truncate="end")
+        assert (got.truncated, got.tokens) == ((0, 2), 64 + 3 + 64)
 
     journey(steps)
 
@@ -139,6 +197,37 @@ def test_tokens_may_come_with_or_without_the_models_marks() -> None:
         assert (
             await it.embed_tokens([tuple(range(5, 68))], model="counting", tenant="a", truncate="end")
         ).truncated == (0,)
+
+    journey(steps)
+
+
+def test_a_number_that_is_no_token_is_told_as_it_was_given() -> None:
+    async def steps(it: EmbeddingService, encoder: CountingEncoder) -> None:
+        for stranger in (-7, 1 << 24):
+            with pytest.raises(Invalid) as refused:
+                await it.embed_tokens([(5,), (5, stranger, 6)], model="counting", tenant="a")
+            assert (refused.value.field, refused.value.value) == ("input[1]", stranger)
+
+    journey(steps)
+
+
+@pytest.mark.parametrize("with_marks", [True, False])
+@pytest.mark.parametrize("side", ["start", "end"])
+def test_tokens_are_cut_between_the_marks_and_only_what_is_left_is_looked_at(
+    side: str, with_marks: bool
+) -> None:
+    async def steps(it: EmbeddingService, encoder: CountingEncoder) -> None:
+        inside = tuple(range(100, 200))
+        strange = (*inside, *([-1] * 1_000)) if side == "end" else (*([-1] * 1_000), *inside)
+        given = (FIRST, *strange, LAST) if with_marks else strange
+        got = await it.embed_tokens([(5,), given], model="counting", tenant="a", truncate=side)
+        kept = (FIRST, *(inside[:62] if side == "end" else inside[-62:]), LAST)
+        assert got.vectors[1] == unit_vector(kept)
+        assert (got.truncated, got.tokens) == ((1,), 3 + 64)
+        with pytest.raises(Invalid) as refused:  # its length is what is wrong first
+            await it.embed_tokens([(5,), given], model="counting", tenant="a")
+        assert (refused.value.field, refused.value.value) == ("input[1]", 1_102)
+        assert refused.value.reason == "context_length_exceeded"
 
     journey(steps)
 
@@ -214,7 +303,7 @@ def test_a_long_call_is_tokenized_in_slices_between_which_others_go() -> None:
 
 
 def test_too_much_that_waits_for_its_tokens_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penstock.embedding.tokens.WAITING_CHARS_MOST", 20_000)
+    monkeypatch.setattr("penstock.embedding.serving.tokens.WAITING_CHARS_MOST", 20_000)
 
     async def steps(it: EmbeddingService, encoder: CountingEncoder) -> None:
         first = asyncio.create_task(it.tokenize(["x" * 15_000], model="counting"))
@@ -227,9 +316,52 @@ def test_too_much_that_waits_for_its_tokens_is_refused(monkeypatch: pytest.Monke
     journey(steps)
 
 
-def test_warming_computes_in_each_lane() -> None:
+def test_tokens_of_a_text_without_end_are_not_made() -> None:
+    async def steps(it: EmbeddingService, encoder: CountingEncoder) -> None:
+        assert len(await it.tokenize(["x" * TEXT_CHARS_MOST], model="counting")) == 1
+        with pytest.raises(Invalid, match=r"input\[1\].*131073 characters"):
+            await it.tokenize(["a", "x" * (TEXT_CHARS_MOST + 1)], model="counting")
+        assert len(encoder.tokenized) == 1
+
+    journey(steps)
+
+
+@pytest.mark.parametrize(
+    ("settings", "processes", "places"),
+    [
+        ({}, (1, 1), (2, 2)),
+        ({}, (4, 3), (8, 6)),
+        ({}, (4, 1_000), (8, BATCHES_MOST)),
+        ({"query_batches": 1, "ingest_batches": 5}, (4, 3), (1, 5)),
+    ],
+)
+def test_two_batches_are_under_way_for_each_process_unless_the_settings_say_otherwise(
+    settings, processes, places
+) -> None:
+    async def whole() -> None:
+        query, ingest = processes
+        encoder = CountingEncoder(query_processes=query, ingest_processes=ingest)
+        it = service(encoder, query_batch_tokens=64, ingest_batch_tokens=64, **settings)
+        encoder.gate.clear()
+        found = []
+        for lane in ("query", "ingest"):
+            before = len(encoder.batches)
+            texts = [f"{number} {lane} {'w ' * 60}" for number in range(BATCHES_MOST + 10)]
+            task = asyncio.create_task(it.embed(texts, model="counting", tenant=lane, lane=lane))
+            for _ in range(800):
+                await asyncio.sleep(0)
+            found.append(len(encoder.batches) - before)
+            task.cancel()
+        assert tuple(found) == places
+        await it.close()
+
+    run(whole())
+
+
+def test_warming_starts_every_process_and_computes_in_each_lane() -> None:
     async def steps(it: EmbeddingService, encoder: CountingEncoder) -> None:
         await it.warm()
+        assert encoder.warmed == 1
         assert [lane for lane, _ in encoder.batches] == ["query", "ingest"]
 
     journey(steps)

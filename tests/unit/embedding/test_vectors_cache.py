@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.embedding.vectors_cache import ENTRY_BYTES, Kept, Keys, VectorsCache
+from penstock.embedding.serving.vectors_cache import ENTRY_BYTES, Kept, Keys, VectorsCache
 from tests.counting_encoder import spec
 
 SIZE = 100 + ENTRY_BYTES

@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.embedding.window import Batch, Window, Work
+from penstock.embedding.serving.window import DEAD_MOST, Batch, Window, Work
 
 BATCH = 2_048
 
@@ -156,3 +156,40 @@ def test_tenants_with_nothing_to_do_are_forgotten() -> None:
         window.put(work(10, f"tenant-{number}"))
         drained(window)
     assert len(window._tenants) <= 1_025
+
+
+def test_what_was_dropped_behind_a_living_one_is_let_go() -> None:
+    window = filled([work(200, "front")], batch_tokens=200, batches=1)
+    window.take(0.0)
+    living = work(200, "a")
+    window.put(living)
+    window.put(kept := work(200, "a"))
+    window.put(work(200, "other"))
+    for _ in range(100):
+        gone = [work(50, "a") for _ in range(50)]
+        for each in gone:
+            window.put(each)
+        assert all(window.drop(each) for each in gone)
+        assert not any(each.ids for each in gone)
+    assert len(window._tenants["a"].queue) <= 2 * (DEAD_MOST + 2)
+    assert (window.tokens, len(window)) == (600, 3)
+    computed = [each for batch in drained(window) for each in batch.each()]
+    assert {id(living), id(kept)} < set(map(id, computed))
+    assert len(computed) == 3
+
+
+def test_what_was_dropped_before_it_entered_is_not_counted_out() -> None:
+    window = filled([work(5)])
+    assert window.drop(work(5))
+    assert (window.tokens, len(window)) == (5, 1)
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.booleans()), min_size=1, max_size=60))
+def test_vectors_and_matrices_are_never_in_one_batch(given_works) -> None:
+    works = [
+        Work((next(NUMBERS), *([0] * (length - 1))), "a", 0.0, object(), 0, matrices=matrices)
+        for length, matrices in given_works
+    ]
+    batches = drained(filled(works, batch_tokens=100))
+    assert sum(1 for batch in batches for _ in batch.each()) == len(works)
+    assert all({each.matrices for each in batch.each()} == {batch.matrices} for batch in batches)

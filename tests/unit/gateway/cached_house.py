@@ -20,8 +20,8 @@ from tests.unit.gateway.rig import CHATS, Caller, House, Vendor, chat
 class CachedHouse(House):
     """A house whose answers are kept. Every call has a caller of its own, and is at temperature 0."""
 
-    def __init__(self, *vendors: Vendor, settings: CacheSettings | None = None) -> None:
-        super().__init__(*vendors)
+    def __init__(self, *vendors: Vendor, settings: CacheSettings | None = None, hedge: bool = False) -> None:
+        super().__init__(*vendors, hedge=hedge)
         chosen = settings or CacheSettings(url="memory:")
         store = MemoryCache(None, self.clock, max_bytes=1 << 20, max_entry_bytes=chosen.entry_bytes)
         self.kept = AnswerCache(

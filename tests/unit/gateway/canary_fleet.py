@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from penstock.kernel.events import Call, RequestEvent
 from penstock.kernel.settings_rollouts import RolloutSettings
 from penstock.kernel.settings_routes import CanarySettings, RouteSettings, TargetSettings
 from penstock.mechanisms.breaker import Breaker
+from penstock.ports.records import Write
 
 OPEN_S = 30.0
 LATE_S = 4e9
@@ -88,14 +89,17 @@ class Fleet:
             told=self.told.append,
         )
 
-    async def rollback(self, route: str, why: str) -> None:
+    async def rollback(self, route: str, why: str, also: Sequence[Write] = ()) -> None:
         if self.down:
             raise Unavailable("No store.", code="store_unavailable")
+        await self.records.transact(also)
         self.rollbacks.append((route, why))
         self.routes = (with_percent(0),)
 
-    async def advance(self, route: str, percent: float) -> None:
+    async def advance(self, route: str, percent: float, why: str = "", also: Sequence[Write] = ()) -> None:
         assert route == "chat"
+        if also:
+            await self.records.transact(also)
         self.percents.append(percent)
         self.routes = (with_percent(percent),)
 

@@ -24,7 +24,7 @@ def test_a_look_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch, erro
     class Book:
         failed = False
 
-        async def unfinished(self) -> list[Any]:
+        async def unfinished(self, *_asked: object, **_bounds: object) -> list[Any]:
             if not self.failed:
                 self.failed = True
                 raise error

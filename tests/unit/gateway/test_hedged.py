@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -15,10 +15,26 @@ from penstock.kernel.errors import Upstream
 from penstock.mechanisms.hedging import SAMPLES_LEAST
 from penstock.ports.providers import ChatCall
 from tests.support import run
+from tests.unit.gateway.cached_house import CachedHouse, was_hit
 from tests.unit.gateway.doubles import ScriptedLedger
-from tests.unit.gateway.rig import DONE, FINISH, HANG, USAGE, House, Reply, Vendor, full, stream, text, whole
+from tests.unit.gateway.rig import (
+    DONE,
+    FINISH,
+    HANG,
+    ROLE,
+    USAGE,
+    House,
+    Reply,
+    Step,
+    Vendor,
+    full,
+    stream,
+    text,
+    whole,
+)
 from tests.unit.gateway.test_admission import principal
 
+H = TypeVar("H", bound=House)
 BILL = {"prompt_tokens": 9, "completion_tokens": 3}
 GOOD = full(whole(usage=BILL))
 LATE_S = 0.001
@@ -26,7 +42,11 @@ LATE_S = 0.001
 
 def hedged(*vendors: Vendor, room_nanos: int = 10**12) -> House:
     """A house whose hedged route knows when its first back end is late."""
-    house = House(*vendors, ledger=ScriptedLedger(room_nanos), hedge=True)
+    return knowing(House(*vendors, ledger=ScriptedLedger(room_nanos), hedge=True))
+
+
+def knowing(house: H) -> H:
+    """Have a house know how long its first back end takes."""
     for streamed in (False, True):
         for _ in range(SAMPLES_LEAST):
             house.resilience.first_tokens.note("sim/small", LATE_S, streamed=streamed)
@@ -214,5 +234,37 @@ def test_both_fail_and_each_is_on_the_meter_once() -> None:
         assert len(event.calls) == len(posting.attempts) >= 2
         assert {each.outcome for each in posting.attempts} == {"malformed_reply"}
         assert posting.amount_nanos <= sum(hold.amount_nanos for hold in house.ledger.holds)
+
+    run(case())
+
+
+class Late(Reply):
+    """A stream that says nothing before its gate opens."""
+
+    def __init__(self, gate: asyncio.Event, *steps: Step) -> None:
+        super().__init__(*steps)
+        self._gate = gate
+
+    async def chunk(self) -> bytes:
+        await self._gate.wait()
+        return await super().chunk()
+
+
+@pytest.mark.parametrize("rivals", [(ROLE, HANG), (HANG,)], ids=["has begun", "has said nothing"])
+def test_of_two_who_were_asked_at_one_time_the_answer_that_was_sent_is_kept(rivals: tuple[Step, ...]) -> None:
+    async def case() -> None:
+        gate = asyncio.Event()
+        first = [ROLE, text("The first."), FINISH, USAGE, DONE]
+        vendor = Vendor(
+            "sim", lambda: Late(gate, *first), stream(*rivals), stream(text("The third."), FINISH, DONE)
+        )
+        it = knowing(CachedHouse(vendor, hedge=True))
+        asking = asyncio.ensure_future(it.ask(model="both", stream=True))
+        while len(vendor.replies) < 2:
+            await asyncio.sleep(0.001)
+        gate.set()
+        assert b"The first." in (await asking).body
+        again = await it.ask(model="both", stream=True)
+        assert was_hit(again) and b"The first." in again.body
 
     run(case())

@@ -11,8 +11,24 @@ from penstock.mechanisms.guards import Guards, Post, TopicGuard
 from penstock.mechanisms.redaction.policy import Action, RedactionPolicy, Tally
 from penstock.mechanisms.redaction.redactor import Redactor
 from penstock.mechanisms.redaction.scanner import Scanner
+from penstock.mechanisms.tokens import estimate_output_tokens
 from tests.support import run
-from tests.unit.gateway.rig import DONE, FINISH, ROLE, USAGE, House, Reply, Vendor, chat, full, text, whole
+from tests.unit.gateway.rig import (
+    DONE,
+    FINISH,
+    HANG,
+    ROLE,
+    USAGE,
+    House,
+    Reply,
+    Step,
+    Vendor,
+    chat,
+    full,
+    stream,
+    text,
+    whole,
+)
 
 SCANNER = Scanner()
 EMAIL = "mia@example.org"
@@ -112,6 +128,45 @@ def test_an_answer_that_must_not_be_told_costs_what_its_vendor_says_and_no_more(
     [posting] = it.ledger.postings
     assert (posting.amount_nanos, posting.estimated) == (9 * 1_000 + 3 * 2_000, False)
     assert b"4111" not in it.caller.body
+
+
+CARD = "It is 4111 1111 1111 1111. " + "More follows. " * 20
+CARD_TOKENS = estimate_output_tokens(len(CARD), 1).tokens
+COUNTED = {"prompt_tokens": 9, "completion_tokens": 1}
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ((ROLE, text(CARD) + FINISH + USAGE + DONE), (9, 3, "ok")),
+        ((ROLE, text(CARD, usage=COUNTED), HANG), (9, CARD_TOKENS, "personal_data_refused")),
+        ((ROLE, text(CARD), HANG), (0, CARD_TOKENS, "personal_data_refused")),
+        ((ROLE, text(CARD) + text("!"), HANG), (0, CARD_TOKENS + 1, "personal_data_refused")),
+    ],
+    ids=["whole in one piece", "counted along", "not counted", "more with it"],
+)
+def test_a_stream_refused_at_its_first_content_costs_what_came_of_it(
+    steps: tuple[Step, ...], told: tuple[int, int, str]
+) -> None:
+    vendor = Vendor("sim", stream(*steps))
+    it = house(vendor, {("a", ""): RedactionPolicy(answers={"CARD": Action.REFUSE})})
+    with pytest.raises(PolicyRefused):
+        run(it.serve(max_tokens=400, stream=True))
+    assert vendor.replies[0].closed and not it.caller.started
+    [posting], [event] = it.ledger.postings, it.events
+    [attempt] = posting.attempts
+    bound_tokens = it.ledger.holds[0].amount_nanos // 1_000 - 2 * 400
+    input_tokens, output_tokens, outcome = told
+    assert attempt.input_tokens == (input_tokens or bound_tokens)
+    assert (attempt.output_tokens, attempt.outcome) == (output_tokens, outcome)
+    assert posting.amount_nanos == attempt.input_tokens * 1_000 + output_tokens * 2_000
+    assert posting.estimated is (outcome != "ok")
+    assert (event.status, event.error, event.cost_nanos) == (
+        403,
+        "personal_data_refused",
+        posting.amount_nanos,
+    )
+    assert [call.outcome for call in event.calls] == [outcome]
 
 
 def test_a_guard_refuses_what_a_team_must_not_talk_about() -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.gateway.output_care import OutputCare
 from penstock.gateway.resuming import OVERLAP_LEAST, SAID_MOST, Seam
 from penstock.kernel.chat import ChatEvent, ToolCallDelta
 from penstock.kernel.money import Usage
+from penstock.kernel.settings_output import OutputSettings
+from penstock.mechanisms.retry_budget import RETRY_RESERVE
 from penstock.ports.providers import ProviderFailure
 from tests.support import run
-from tests.unit.gateway.rig import DONE, FINISH, USAGE, House, Vendor, stream, text
+from tests.unit.gateway.rig import DONE, FINISH, QUICK, USAGE, House, Vendor, stream, text
 
 WHOLE = (
     "The water enters through the gate, turns the wheel and leaves. The water is counted once, and paid for."
@@ -113,6 +117,32 @@ def test_an_answer_that_has_ended_is_not_gone_on_with() -> None:
         run(it.serve(model="both", stream=True))
     assert [len(each.calls) for each in vendors] == [1, 0]
     assert b"Half full." in it.caller.body and b"[DONE]" not in it.caller.body
+
+
+def test_an_answer_that_is_gone_on_with_spends_of_the_retry_budget_and_earns_nothing_more() -> None:
+    broken = stream(text("Half full."), ProviderFailure("gone", kind="cut"))
+    vendors = Vendor("sim", broken), Vendor("dear", stream(text(" The rest."), FINISH, USAGE, DONE))
+    it = House(*vendors, resume=True)
+    run(it.serve(model="both", stream=True))
+    assert [len(each.calls) for each in vendors] == [1, 1]
+    earned = QUICK.retry_share_percent / 100
+    assert it.resilience.budget._balance == pytest.approx(RETRY_RESERVE + earned - 1)
+
+
+@pytest.mark.parametrize(("stop", "authors"), [("enough", [1, 0]), ("never said", [1, 1])])
+def test_an_answer_that_an_operators_stop_has_ended_is_not_gone_on_with(
+    stop: str, authors: list[int]
+) -> None:
+    """Nothing that a second author could say would be shown, and it would be paid for."""
+    broken = stream(text("Half full, and enough of it."), text(" More."), ProviderFailure("gone", kind="cut"))
+    vendors = Vendor("sim", broken), Vendor("dear", stream(text(" The rest."), FINISH, USAGE, DONE))
+    it = House(*vendors, resume=True)
+    it.pipeline.inspections = (OutputCare([OutputSettings(stop=(stop,))]),)
+    with nullcontext() if authors[1] else pytest.raises(ProviderFailure):
+        run(it.serve(model="both", stream=True))
+    assert [len(each.calls) for each in vendors] == authors
+    assert [len(posting.attempts) for posting in it.ledger.postings] == [sum(authors)]
+    assert it.caller.body.endswith(DONE) is bool(authors[1])
 
 
 def test_what_only_its_vendor_understands_passes_as_ever() -> None:

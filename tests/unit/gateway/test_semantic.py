@@ -16,6 +16,7 @@ from penstock.gateway.semantic_books import FAILURES_MOST, SILENT
 from penstock.kernel.chat import ChatReply, ChatRequest, Image, Message, Text
 from penstock.kernel.errors import Invalid, Unavailable
 from penstock.kernel.settings_cache import SemanticSettings
+from penstock.mechanisms.answer_cache import Place
 from tests.support import run
 from tests.unit.gateway.cached_house import CachedHouse
 from tests.unit.gateway.test_cached_answers import house
@@ -205,14 +206,46 @@ def test_near_questions_that_are_refused_are_counted_by_what_keeps_them_apart() 
     run(whole())
 
 
-def test_teams_are_bounded_and_the_least_recent_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_teams_are_bounded_and_the_least_recent_loses_its_questions_but_not_its_book(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(module, "TEAMS_MOST", 2)
 
     async def whole() -> None:
+        it, cache, words = made(judged_after=1, second_nanos=10**12, pause_s=60.0)
+        await kept(it, cache, request(), sought(it, request(), team="two"))
+        for team in ("one", "three"):
+            assert await near(it, cache, team=team) is not None
+        assert cache.evicted_teams == 1 and cache.vectors() == 0
+        assert {each.team: each.tally.lookups for each in cache.standings("a")} == {
+            "two": 1,
+            "one": 1,
+            "three": 1,
+        }
+        assert (cache.total("lookups"), cache.total("kept")) == (3, 1), "counters never decrease"
+        asked = len(words.asked)
+        assert await near(it, cache, team="two") is None and len(words.asked) == asked, "judged all the same"
+
+    run(whole())
+
+
+def test_a_look_up_is_given_up_when_its_time_is_over_wherever_it_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def whole() -> None:
         it, cache, _ = made()
-        for team in ("one", "two", "one", "three"):
-            await near(it, cache, team=team)
-        assert {each.team for each in cache.standings("a")} == {"one", "three"} and cache.evicted_teams == 1
+        await kept(it, cache, request(), sought(it, request()))
+        hung = asyncio.Event()
+
+        async def peek(place: Place) -> None:
+            hung.set()
+            await asyncio.sleep(60)
+
+        monkeypatch.setattr(it.kept, "peek", peek)
+        assert await near(it, cache) is None and hung.is_set()
+        assert (
+            cache.total("late") == 1 and cache.total("lookups") == 2 and not any(cache.suspended().values())
+        )
 
     run(whole())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 from array import array
@@ -9,10 +10,12 @@ from operator import mul
 
 import pytest
 
-from penstock.gateway.semantic_books import FAILURES_MOST, NEGATIVE, SILENT, SILENT_PAUSE_S, Book
-from penstock.gateway.semantic_shelf import HEAD, NEAREST, Asked, Shelf, Vector
+from penstock.gateway import semantic_books as books_module
+from penstock.gateway.semantic_books import FAILURES_MOST, NEGATIVE, SILENT, SILENT_PAUSE_S, Book, Books
+from penstock.gateway.semantic_shelf import HEAD, NEAREST, PER_TURN, Asked, Shelf, Vector, nearest
 from penstock.kernel.settings_cache import SemanticSettings
 from penstock.mechanisms.answer_cache import EVERYTHING, Place
+from tests.support import run
 
 DIMENSIONS = 384
 
@@ -37,7 +40,7 @@ def asked(name: str, numbers: list[float] | None = None, tags: tuple[str, ...] =
 
 
 def found(shelf: Shelf, scope: str = "s", threshold: float = 0.9) -> list[str]:
-    return [each.text for _, each in shelf.nearest(scope, asked("?").vector, threshold)]
+    return [each.text for _, each in run(nearest(shelf.of(scope), asked("?").vector, threshold))]
 
 
 def test_the_short_cut_finds_exactly_what_looking_at_every_number_finds() -> None:
@@ -63,7 +66,7 @@ def test_the_short_cut_finds_exactly_what_looking_at_every_number_finds() -> Non
                 for name in sorted(cosines, key=cosines.__getitem__, reverse=True)
                 if cosines[name] >= threshold
             ]
-            hits = shelf.nearest("s", vector(wanted), threshold)
+            hits = run(nearest(shelf.of("s"), vector(wanted), threshold))
             assert [each.text for _, each in hits] == best[:NEAREST]
             assert all(abs(cosine - cosines[each.text]) < 1e-6 for cosine, each in hits)
 
@@ -144,3 +147,39 @@ def test_a_model_that_does_not_answer_is_left_alone_for_a_while() -> None:
         it.unanswered(1.0, late=number % 2 == 0)
     assert it.reason(1.0) == SILENT and not it.reason(1.0 + SILENT_PAUSE_S)
     assert (it.tally.late, it.tally.failed) == (FAILURES_MOST - 1 + 3, 2)
+
+
+def test_the_loop_turns_while_many_questions_are_compared_and_the_nearest_of_all_turns_is_first() -> None:
+    async def whole() -> None:
+        near = unit([1.0, 0.1, *[0.0] * (DIMENSIONS - 2)])
+        questions = [asked(str(number), near) for number in range(2 * PER_TURN)] + [asked("best")]
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other())
+        hits = await nearest(questions, asked("?").vector, 0.9)
+        task.cancel()
+        assert [each.text for _, each in hits] == ["best", "0", "1"] and turns == 2
+
+    run(whole())
+
+
+def test_a_closed_book_stays_in_the_sums_and_the_least_recent_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(books_module, "BOOKS_MOST", 2)
+    books = Books(SemanticSettings())
+    for name in ("one", "two", "one", "three"):
+        it = books.of(("a", name))
+        it.looked(0.5)
+        it.tally.refused["order"] += 1
+    assert [name for name, _ in books.of_org("a")] == ["one", "three"]
+    assert (books.total("lookups"), books.total("spent_ms"), books.refused()) == (4, 2_000.0, {"order": 4})
+    books.of(("a", "two")).hit(7, 1.0)
+    assert books.total("lookups") == 4 and books.total("saved_nanos") == 7
+    assert not list(books.of_org("b"))

@@ -9,9 +9,22 @@ import pytest
 
 from penstock.gateway.structured_care import StructuredCare
 from penstock.kernel.errors import Invalid, OverBudget, Upstream
+from penstock.mechanisms.retry_budget import RETRY_RESERVE
 from tests.support import run
 from tests.unit.gateway.doubles import ScriptedLedger
-from tests.unit.gateway.rig import DONE, FINISH, ROLE, USAGE, House, Vendor, full, stream, text, whole
+from tests.unit.gateway.rig import (
+    DONE,
+    FINISH,
+    QUICK,
+    ROLE,
+    USAGE,
+    House,
+    Vendor,
+    full,
+    stream,
+    text,
+    whole,
+)
 
 USED = {"usage": {"prompt_tokens": 9, "completion_tokens": 3}}
 ONE = 9 * 1_000 + 3 * 2_000
@@ -93,6 +106,15 @@ def test_after_two_re_asks_it_is_an_error_and_all_three_are_paid() -> None:
     assert len(vendor.calls) == 3 and not it.caller.started
     assert it.ledger.postings[0].amount_nanos == 3 * ONE
     assert care.tally.failed == 1
+
+
+def test_a_request_adds_to_the_retry_budget_once_however_often_it_asks_again() -> None:
+    it, vendor, _ = house(whole(BAD, **USED))
+    with pytest.raises(Upstream):
+        ask(it)
+    assert len(vendor.calls) == 3
+    share = QUICK.retry_share_percent / 100
+    assert it.resilience.budget._balance == pytest.approx(RETRY_RESERVE + share)
 
 
 def test_an_answer_that_cannot_be_read_is_an_error_and_is_paid_for() -> None:

@@ -10,8 +10,10 @@ from types import ModuleType
 import msgspec
 import pytest
 
+from penstock.embedding.search.quality import RERANKED, VECTOR, WORDS, Measures
+from penstock.wiring.measuring import Quality, Stored
 from tests.evidence import __main__ as command
-from tests.evidence import charts, registry, report
+from tests.evidence import charts, e2_quality, registry, report
 from tests.evidence.registry import Bars, Line, Record, Result, Table
 
 MET = Result({"kills": 200, "lost": {"embedded": 0, "postgres": 0}}, "met", "nothing lost in 200 kills")
@@ -109,7 +111,7 @@ def test_the_exit_status_is_the_verdict_and_quick_writes_nothing(
 
 
 def test_a_page_shows_verdict_reason_commit_and_every_figure() -> None:
-    files = report.pages([record("S1"), record("S2", verdict="missed", dirty=True)])
+    files = report.pages([record("S1"), record("S2", verdict="missed", dirty=True)], {})
     page = files["reliability.md"]
     for shown in ("✔ met", "✘ missed", "nothing lost in 200 kills", "with changes", "| kills | 200 |"):
         assert shown in page
@@ -117,9 +119,21 @@ def test_a_page_shows_verdict_reason_commit_and_every_figure() -> None:
     assert "Nothing has been run yet" in files["benchmarks.md"]
 
 
+def test_a_line_that_was_never_run_is_told_in_its_place() -> None:
+    """A page that shows only what was run would look as if there were nothing else."""
+    titles = {"S1": "run", "S2": "not run", "S10": "run too", "E4": "on another page"}
+    page = report.pages([record("S1"), record("S10")], titles)["reliability.md"]
+    rows = [line for line in page.splitlines() if line.startswith("| ") and "promise" not in line][1:]
+    assert [row.split(" | ")[0].strip("| ") for row in rows[:3]] == ["[S1](#s1)", "S2", "[S10](#s10)"]
+    assert rows[1] == "| S2 | not run | not run yet | – | – |"
+    assert "on another page" not in page and 'id="s2"' not in page
+    told = registry.titles()
+    assert list(told) == registry.known_ids() and told["G1"] == registry.find("G1").title
+
+
 def test_benchmarks_have_their_own_page_with_tables_and_charts() -> None:
     table = Table(title="rungs", columns=("rung", "µs"), rows=(("net", 19.25), ("a|b", None)))
-    files = report.pages([record("S11", charts=(CHART,), tables=(table,))])
+    files = report.pages([record("S11", charts=(CHART,), tables=(table,))], {})
     page = files["benchmarks.md"]
     assert "![CPU per request](charts/S11-cpu-per-request.svg)" in page
     assert "charts/S11-cpu-per-request.svg" in files
@@ -158,3 +172,24 @@ def test_a_chart_escapes_its_labels_and_brings_ours_out() -> None:
 )
 def test_numbers_read_well(value: float, text: str) -> None:
     assert charts.number(value) == text
+
+
+def test_e2_is_not_met_where_a_single_method_ranks_better_or_misses_less() -> None:
+    def found(**words: float) -> Quality:
+        reranked = Measures(ndcg_10=0.8, mrr=0.9, recall_3=0.7, recall_10=0.86)
+        alone = msgspec.structs.replace(Measures(ndcg_10=0.7, mrr=0.8, recall_3=0.6, recall_10=0.8), **words)
+        ways = {VECTOR: alone, WORDS: alone, RERANKED: reranked}
+        stored = tuple(
+            [
+                Stored(name=name, bytes_each=1, agreement=1.0, measures=alone)
+                for name in ("fp32", "fp16", "int8")
+            ]
+        )
+        return Quality(documents=1, chunks=1, questions=1, ways=ways, precisions=stored)
+
+    assert (
+        e2_quality.shortfalls("set", found()) == e2_quality.shortfalls("set", found(recall_10=0.8625)) == []
+    )
+    for worse in ({"ndcg_10": 0.8}, {"mrr": 0.91}, {"recall_10": 0.87}):
+        [by_vector, by_words] = e2_quality.shortfalls("set", found(**worse))
+        assert next(iter(worse)) in by_vector and "BM25" in by_words

@@ -222,6 +222,31 @@ def test_only_the_newest_versions_are_kept(tmp_path: Path, monkeypatch: pytest.M
     on_nodes(tmp_path, case)
 
 
+def test_rows_are_written_with_a_version_or_neither_is(tmp_path: Path) -> None:
+    async def case(nodes: Nodes) -> None:
+        versions, _ = nodes.node()
+
+        def row(expected: int) -> Write:
+            return Write(collection=COLLECTION, tenant="*", id="~beside", value=b"1", expected=expected)
+
+        await versions.apply(to("small"), author="anna", why="with it", also=[row(0)])
+        beside = await nodes.records.get(COLLECTION, "*", "~beside")
+        assert beside is not None and versions.current.number == 1
+        with pytest.raises(Conflict):
+            await versions.apply(to("small", name="gpt-2"), author="anna", why="stale", also=[row(0)])
+        await versions.refresh()
+        assert versions.current.number == 1
+        switch = CanarySwitch(versions)
+        await versions.apply(to("small", percent=5), author="anna", why="try llama")
+        await switch.rollback("gpt", "it is worse")
+        await switch.rollback("gpt", "it was out already")
+        assert (versions.current.number, versions.current.why) == (3, "it is worse")
+        await switch.rollback("gpt", "it was out already", [row(beside.version)])
+        assert (versions.current.number, versions.document.routes[0].canary.percent) == (4, 0)
+
+    on_nodes(tmp_path, case)
+
+
 def test_a_canary_is_taken_back_and_advanced_as_a_version_that_says_why(tmp_path: Path) -> None:
     async def case(nodes: Nodes) -> None:
         versions, catalogue = nodes.node()

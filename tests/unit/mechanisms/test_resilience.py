@@ -16,7 +16,7 @@ from penstock.kernel.faults import FAILURE_KINDS, RETRY_NEVER
 from penstock.kernel.settings import ResilienceSettings
 from penstock.mechanisms.breaker import Breaker
 from penstock.mechanisms.resilience import Resilience
-from penstock.mechanisms.retry_budget import RetryBudget
+from penstock.mechanisms.retry_budget import RETRY_RESERVE, RetryBudget
 from penstock.ports.providers import ProviderFailure
 from tests.support import run
 
@@ -146,6 +146,21 @@ def test_retries_never_exceed_their_share_of_requests() -> None:
     assert spent <= 1000 * 0.2 + 10
     assert spent >= 1000 * 0.2
     assert budget.refused == 1000 - spent
+
+
+@pytest.mark.parametrize("earns", [True, False])
+def test_only_a_requests_own_call_adds_to_the_budget(earns: bool) -> None:
+    resilience = Resilience(FAST, ManualClock())
+
+    async def ask() -> None:
+        backend = Backend("a", [])
+        await resilience.first_answer(
+            [backend], lambda each: each.call(), 1e12, lambda *_: asyncio.sleep(0, True), earns=earns
+        )
+
+    run(ask())
+    earned = FAST.retry_share_percent / 100 if earns else 0
+    assert resilience.budget._balance == pytest.approx(RETRY_RESERVE + earned)
 
 
 def test_a_breaker_opens_at_the_limit_and_lets_one_probe_through() -> None:

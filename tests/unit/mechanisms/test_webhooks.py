@@ -31,6 +31,7 @@ from penstock.mechanisms.webhooks import (
     Webhooks,
     signature,
 )
+from penstock.ports.records import Records, Write
 from tests.support import run
 
 OPS = Target(name="ops", url="https://ops.test/hook", secret="ops-key")
@@ -277,6 +278,74 @@ def test_a_target_that_takes_nothing_holds_up_others_for_a_page_of_its_own_at_mo
         stage.hooks.posts.clear()
         await sender.step()
         assert [url for url, _, _ in stage.hooks.posts] == [deaf.url] * 2 * PAGE
+
+    staged(tmp_path, case)
+
+
+def test_a_row_that_cannot_be_read_is_counted_told_once_and_holds_up_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def case(stage: Stage) -> None:
+        sender = await stage.told()
+        (row,) = await stage.records.find("webhooks", "*", "state", "waiting")
+        for id, value in (("msg_", b'{"target"'), ("msg_0", b'{"target":1}')):  # both before the good one
+            assert id < row.id
+            await stage.records.transact(
+                [Write(collection="webhooks", tenant="*", id=id, value=value, indexed=row.indexed)]
+            )
+        for _ in range(3):
+            await sender.step()
+        assert (sender.delivered, sender.unread, await sender.waiting()) == (1, 2, [])
+        assert [record.args for record in caplog.records if "cannot be read" in record.msg] == [
+            ("msg_",),
+            ("msg_0",),
+        ]
+        kept = await stage.records.find("webhooks", "*", "state", "waiting")
+        assert [each.id for each in kept] == ["msg_", "msg_0"]
+
+    staged(tmp_path, case)
+
+
+async def write_many(sender: Webhooks, records: Records, org: str, count: int) -> None:
+    """Make `count` messages wait, named by their numbers."""
+    for start in range(0, count, 100):
+        told = [
+            Message(type="t.x", org=org, at_s=number, text=str(number), data=msgspec.Raw(b"{}"))
+            for number in range(start, min(start + 100, count))
+        ]
+        await records.transact([write for message in told for write in sender.writes(message)])
+
+
+def test_what_waits_is_told_by_organisation_the_latest_of_it(tmp_path: Path) -> None:
+    async def case(stage: Stage) -> None:
+        sender = stage.webhooks()
+        await write_many(sender, stage.records, "other", 1_100)
+        await write_many(sender, stage.records, "acme", 5)
+        for org, limit, wanted in (
+            ("acme", 100, range(5)),
+            ("acme", 5, range(5)),
+            ("acme", 4, range(1, 5)),
+            ("other", 1_000, range(100, 1_100)),
+            ("nobody", 10, range(0)),
+        ):
+            found = await sender.waiting(org=org, limit=limit)
+            assert [each.message.text for each in found] == [str(number) for number in wanted], (org, limit)
+        everything = await sender.waiting(limit=6)
+        assert [each.message.org for each in everything] == ["other"] + ["acme"] * 5
+
+    staged(tmp_path, case)
+
+
+def test_what_was_given_up_is_told_by_organisation(tmp_path: Path) -> None:
+    async def case(stage: Stage) -> None:
+        stage.hooks.answers = [500] * 99
+        for org in ("acme", "other"):
+            sender = await stage.told(org=org)
+        for _ in range(ATTEMPTS_MOST):
+            await sender.step()
+            stage.clock.advance(3_600)
+        assert [each.message.org for each in await sender.waiting(dead=True, org="other")] == ["other"]
+        assert await sender.waiting(org="other") == []
 
     staged(tmp_path, case)
 

@@ -52,6 +52,14 @@ def test_a_window_more_where_one_token_is_over():
     assert vector_bytes(10, 384, "int8") == 3_880, "388 bytes a vector with its scale"
 
 
+def test_a_document_shorter_than_a_chunk_has_no_more_tokens_to_embed_than_it_has():
+    for tokens, embedded in ((64, 64_000), (256, 256_000), (257, 2 * 256_000)):
+        corpus = Corpus(documents=1_000, document_tokens=tokens, chunk_tokens=256)
+        assert size(corpus, Load(), Machines(), dimensions=384).ingest_tokens == embedded
+    counted = size(Corpus(chunks=1_000, document_tokens=64), Load(), Machines(), dimensions=384)
+    assert counted.ingest_tokens == 256_000, "what is counted in chunks says nothing of documents"
+
+
 def test_exactly_full_needs_no_more_and_one_over_does():
     for queries, replicas in ((312, 1), (313, 2), (0, 0)):
         made = size(Corpus(chunks=1), Load(queries_a_second=queries), Machines(), dimensions=1)

@@ -63,7 +63,7 @@ KNOWLEDGE = [
     ("document", ("guides", "a/b"), DOCUMENT, f"GET {BASE}/guides/documents/a%2Fb", None),
     ("remove", ("guides", "a/b"), {"deleted": True}, f"DELETE {BASE}/guides/documents/a%2Fb", None),
     ("jobs", ("guides",), page(JOB), f"GET {BASE}/guides/jobs?limit=100", None),
-    ("job", ("guides", "job_1"), JOB, f"GET {BASE}/guides/jobs/job_1", None),
+    ("job", ("guides", "job_1"), JOB, f"GET {BASE}/guides/jobs/job_1?limit=100", None),
     ("retry", ("guides", "job_1"), JOB, f"POST {BASE}/guides/jobs/job_1/retry", None),
     ("cancel", ("guides", "job_1"), JOB, f"POST {BASE}/guides/jobs/job_1/cancel", None),
     (
@@ -79,6 +79,7 @@ KNOWLEDGE = [
 OTHERS = {
     "collections.add_lines",
     "collections.document_page",
+    "collections.job_page",
     "collections.add_bytes",
     "embeddings.create",
     "embeddings.tokenize",
@@ -116,6 +117,18 @@ def test_pages_are_read_to_the_end():
     assert [target for _, target, _ in wire.calls][1] == f"{BASE}?after=col_2&limit=100"
 
 
+def test_every_failure_of_a_job_that_ended_is_told_and_an_open_one_is_not_read_through():
+    first = JOB | {"has_more_failures": True, "last_failure": "line\t7"}
+    second = JOB | {"failures": [{"document": "c", "code": "encrypted", "message": "m", "retryable": False}]}
+    wire = Scripted(first, second)
+    job = run(Client(transport=wire).collections.job("guides", "job_1"))
+    assert [each.document for each in job.failures] == ["b", "c"] and not job.has_more_failures
+    assert [target for _, target, _ in wire.calls][1] == f"{BASE}/guides/jobs/job_1?limit=100&after=line%097"
+    wire = Scripted(first | {"status": "running"})
+    job = run(Client(transport=wire).collections.job("guides", "job_1"))
+    assert job.has_more_failures and len(wire.calls) == 1
+
+
 def test_one_page_of_documents_tells_what_the_next_comes_after():
     wire = Scripted({"data": [DOCUMENT], "has_more": True, "last_id": "a/b"}, page(DOCUMENT))
     calls = Client(transport=wire).collections
@@ -123,6 +136,26 @@ def test_one_page_of_documents_tells_what_the_next_comes_after():
     assert (len(first.documents), first.after) == (1, "a/b")
     assert run(calls.document_page("guides", after=first.after, limit=1)).after == ""
     assert [target for _, target, _ in wire.calls][1] == f"{BASE}/guides/documents?after=a%2Fb&limit=1"
+
+
+def test_one_page_of_jobs_tells_what_the_older_ones_come_after():
+    wire = Scripted({"data": [JOB], "has_more": True, "last_id": "job_1"}, page(JOB))
+    calls = Client(transport=wire).collections
+    first = run(calls.job_page("guides", limit=1))
+    assert ([job.id for job in first.jobs], first.after) == (["job_1"], "job_1")
+    assert run(calls.job_page("guides", after=first.after, limit=1)).after == ""
+    assert [target for _, target, _ in wire.calls][1] == f"{BASE}/guides/jobs?after=job_1&limit=1"
+
+
+def test_a_document_as_its_bytes_has_its_labels_too():
+    wire = Scripted(JOB)
+    calls = Client(transport=wire).collections
+    run(calls.add_bytes("guides", b"x", id="a", acl=("hr", "legal & co")))
+    assert wire.calls[0][1] == f"{BASE}/guides/documents?id=a&acl=hr%2Clegal+%26+co"
+    for labels in (("hr,legal",), ("hr", "")):
+        with pytest.raises(Invalid, match="label"):
+            run(calls.add_bytes("guides", b"x", acl=labels))
+    assert len(wire.calls) == 1, "what would mean other labels is not sent"
 
 
 def test_many_documents_go_as_lines_and_one_as_its_bytes():

@@ -6,12 +6,22 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from penstock.adapters.providers.scripted import ScriptedProvider
 from penstock.kernel.clock import ManualClock
 from penstock.kernel.errors import Invalid, NotFound
-from penstock.kernel.settings import PriceSettings, ProviderSettings, RouteSettings, Settings, TargetSettings
+from penstock.kernel.settings import (
+    EmbeddingModelSettings,
+    PriceSettings,
+    ProviderSettings,
+    RouteSettings,
+    RoutingDocument,
+    Settings,
+    TargetSettings,
+)
+from penstock.kernel.settings_routes import CanarySettings, ComplexitySettings
 from penstock.ports.providers import ProviderFailure
 from penstock.wiring import adapters
 from penstock.wiring.catalogue import Catalogue, price_book
@@ -29,6 +39,7 @@ class Listing(ScriptedProvider):
         self.vendor = "sim"
         self.answers = answers
         self.asked = 0
+        self.encoders: tuple[str, ...] = ()
 
     async def models(self) -> Sequence[str]:
         self.asked += 1
@@ -156,3 +167,67 @@ def test_a_model_without_a_price_is_not_offered_and_the_reason_is_kept(
         assert set(catalogue.current().unpriced) == {"m1", "well/m1"}
 
     catalogued(monkeypatch, case, Listing("well", ("m1",)), prices=())
+
+
+EMBEDS = EmbeddingModelSettings(name="passages", version="1", dimensions=8)
+
+
+def answering(*models: str, **more: Any) -> RouteSettings:
+    """Return the route of the model whose vectors collections keep."""
+    targets = tuple([TargetSettings(provider="sim", model=model) for model in models])
+    return RouteSettings(model="passages", targets=targets, **more)
+
+
+OTHER = TargetSettings(provider="sim", model="bge-small")
+MIXED = (
+    answering("e5-small", "bge-small"),
+    answering("e5-small", fallbacks=("sim/bge-small",)),
+    answering("e5-small", canary=CanarySettings(percent=5, targets=(OTHER,))),
+    answering("e5-small", complexity=ComplexitySettings(by="words", words=("a",), small=(OTHER,))),
+    answering("acme/e5-small", "other/e5-small"),
+)
+
+
+@pytest.mark.parametrize("route", MIXED)
+def test_what_answers_for_a_model_whose_vectors_are_kept_is_one_model(
+    monkeypatch: pytest.MonkeyPatch, route: RouteSettings
+) -> None:
+    """Another's vectors of the same length would stand among its own, and nobody would ever know."""
+    sim = Listing("sim", ())
+
+    async def case(catalogue: Catalogue, _clock: ManualClock) -> None:
+        with pytest.raises(Invalid, match=r"must be one model.*small' and '"):
+            catalogue.built(RoutingDocument(routes=(route,)))
+        catalogue.built(RoutingDocument(routes=(msgspec.structs.replace(route, model="others"),)))
+
+    catalogued(monkeypatch, case, sim, embedding_models=(EMBEDS,))
+
+
+def test_one_model_may_be_called_with_the_name_of_its_maker_and_stand_behind_several_back_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sim, more = Listing("sim", ()), Listing("more", ())
+
+    async def case(catalogue: Catalogue, _clock: ManualClock) -> None:
+        behind = ("more/e5-small", "sim/intfloat/e5-small")
+        table = catalogue.built(RoutingDocument(routes=(answering("e5-small", fallbacks=behind),)))
+        assert table.find("passages").targets[0].model == "e5-small"
+
+    catalogued(monkeypatch, case, sim, more, embedding_models=(EMBEDS,))
+
+
+def test_nothing_but_the_model_in_this_machine_answers_under_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sim = Listing("sim", ())
+    sim.encoders = ("local/mini",)
+
+    async def case(catalogue: Catalogue, _clock: ManualClock) -> None:
+        route = answering("elsewhere")
+        with pytest.raises(Invalid, match="'elsewhere' and 'local/mini'"):
+            catalogue.built(RoutingDocument(routes=(msgspec.structs.replace(route, model="local/mini"),)))
+        catalogue.built(
+            RoutingDocument(routes=(msgspec.structs.replace(answering("mini"), model="local/mini"),))
+        )
+
+    catalogued(monkeypatch, case, sim)

@@ -7,7 +7,8 @@
 Why processes: a lane that waits for the other's batch would take 50 ms for a query of 1 ms; threads of one process
 cannot have priorities of their own in OpenVINO; and a fault in native code ends a helper, not the gateway. Which crews,
 and what they reach: docs/decisions/019. Nothing is started and nothing is loaded before the first use; a lane's
-processes start with its first batch.
+first process starts with its first batch, the others once there is a batch more than those that run have taken on. A
+batch goes to one that runs, if any does, however many others are dead.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from penstock.adapters.encoder.models import MINILM, model
 from penstock.adapters.encoder.tokens import Tokenizer
 from penstock.adapters.helper_parent import Bounds, Helper, worker
 from penstock.kernel.errors import Invalid, Unavailable
+from penstock.kernel.settings_embedding import BATCHES_MOST
 from penstock.ports.encoder import Lane, Tokenized
 
 NEEDED: Final = ("openvino", "tokenizers", "safetensors", "numpy")
@@ -33,10 +35,12 @@ BF16_FLAGS: Final = frozenset({"avx512_bf16", "amx_bf16"})
 PROCESSOR: Final = Path("/proc/cpuinfo")
 WORKER: Final = "penstock.adapters.encoder.worker"
 BOUNDS: Final[dict[Lane, Bounds]] = {
-    "query": Bounds(waiting_most=16, answer_timeout_s=10.0),
-    "ingest": Bounds(waiting_most=16, answer_timeout_s=120.0),
+    "query": Bounds(waiting_most=BATCHES_MOST, answer_timeout_s=10.0),
+    "ingest": Bounds(waiting_most=BATCHES_MOST, answer_timeout_s=120.0),
 }
-"""A batch takes 0.1 s; one at idle priority may wait for the processor much longer than that."""
+"""A batch takes 0.1 s; one at idle priority may wait for the processor much longer than that. One process takes on all
+that a lane may have under way: the others may be dead.
+"""
 WARM: Final[dict[Lane, tuple[tuple[int, int], ...]]] = {
     "query": tuple((texts, tokens) for tokens in (8, 16, 24, 32) for texts in (1, 2, 3)),
     "ingest": (),
@@ -75,11 +79,15 @@ class OpenVinoEncoder:
             )
         packaged = model(name)
         folder = str(packaged.folder())
-        self.spec = packaged.spec(best_precision() if precision == "auto" else precision)
         self._tokenizer = Tokenizer(packaged)
         cores = len(os.sched_getaffinity(0))
         few, rest = min(cores, 4), max(1, cores // 4)
         crews: dict[Lane, Crew] = {"query": query or Crew(few, rest), "ingest": ingest or Crew(rest, few)}
+        self.spec = msgspec.structs.replace(
+            packaged.spec(best_precision() if precision == "auto" else precision),
+            query_processes=crews["query"].processes,
+            ingest_processes=crews["ingest"].processes,
+        )
         self._lanes = {
             lane: [
                 Helper(
@@ -120,6 +128,10 @@ class OpenVinoEncoder:
         """Return one matrix a text: a row for each token."""
         return await self._computed(TOKENS, batch, lane, [len(text) for text in batch])
 
+    async def warm(self) -> None:
+        """Start every process of each lane. Raises Unavailable for one that does not start."""
+        await asyncio.gather(*(each.start() for helpers in self._lanes.values() for each in helpers))
+
     async def close(self) -> None:
         """End the processes and the thread."""
         self._tokenizer.close()
@@ -129,12 +141,20 @@ class OpenVinoEncoder:
         self, wanted: int, batch: Sequence[Sequence[int]], lane: Lane, rows: list[int]
     ) -> Sequence[bytes]:
         self._check(batch)
-        freest = min(self._lanes[lane], key=lambda each: each.under_way)
-        answer = await freest.exchange(batch_bytes(wanted, batch))
+        answer = await self._freest(lane).exchange(batch_bytes(wanted, batch))
         try:
             return vectors_of(answer, rows, self.spec.dimensions)
         except ValueError as error:
             raise Unavailable(f"The encoder failed: {error}.") from error
+
+    def _freest(self, lane: Lane) -> Helper:
+        """Return who has least to do of those who run; where none does, of those who may start soonest."""
+        helpers = self._lanes[lane]
+        freest = min(helpers, key=lambda each: (not each.running, each.away_s, each.under_way))
+        if freest.under_way:
+            for each in helpers:
+                each.wake()
+        return freest
 
     def _check(self, batch: Sequence[Sequence[int]]) -> None:
         """Refuse what no process could compute. Raises Invalid."""

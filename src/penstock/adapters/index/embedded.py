@@ -7,7 +7,8 @@
 
 Promises, on top of the port's (`ports/index.py`): the gateway's own process loads none of the engines and its loop
 never waits for the disk; the helper starts with the first question, and is started anew when it dies; loaded spaces
-take `memory_bytes` at most (or are those in use). One process at a time has the folder: a lock refuses any other, by
+take `memory_bytes` at most (or are those in use); who asks for a space that must be loaded first waits here, and holds
+nobody up who asks for another. One process at a time has the folder: a lock refuses any other, by
 name, and it is free again the moment its owner dies.
 """
 
@@ -20,13 +21,31 @@ from pathlib import Path
 from typing import Any, Final
 
 from penstock.adapters.helper_parent import Bounds, Helper, worker
+from penstock.adapters.index import checks
 from penstock.adapters.index import embedded_wire as wire
-from penstock.kernel.errors import Invalid, Unavailable
-from penstock.ports.index import PUT_BYTES_MOST, Counts, Document, Found, Place, Precision, Question, Row
+from penstock.kernel.errors import Invalid, Overloaded, Unavailable
+from penstock.ports.index import (
+    CHUNKS_MOST,
+    DIMENSIONS_MOST,
+    PUT_BYTES_MOST,
+    Counts,
+    Document,
+    Found,
+    Place,
+    Precision,
+    Question,
+    Row,
+)
 
 LIMITS: Final = wire.Limits()
 PUTS_MOST: Final = 2
-"""Under way at a time; more wait their turn here, so that searches find room."""
+"""Puts and deletes under way at a time; more wait their turn here, so that searches find a thread."""
+LOADS_MOST: Final = 2
+"""Searches under way at a time that have a space loaded first."""
+LOADING_MOST: Final = 256
+"""Searches that wait for spaces to be loaded."""
+KNOWN_PAGE: Final = PUT_BYTES_MOST // (4 * DIMENSIONS_MOST)
+"""Digests asked for at a time: their vectors, of any length, fit into one answer."""
 BOUNDS: Final = Bounds(
     waiting_most=256,
     waiting_bytes_most=4 * PUT_BYTES_MOST,
@@ -57,7 +76,12 @@ class EmbeddedIndex:
             environment=_ENGINES_ENVIRONMENT,
             bounds=BOUNDS,
         )
+        self._folder = folder
+        self._closed = False
         self._puts = asyncio.Semaphore(PUTS_MOST)
+        self._loads = asyncio.Semaphore(LOADS_MOST)
+        self._loading: dict[tuple[Place, str], asyncio.Task[Found]] = {}
+        self._loading_searches = 0
 
     @property
     def pid(self) -> int | None:
@@ -69,13 +93,14 @@ class EmbeddedIndex:
         if self._helper.starts == 0:
             return True
         try:
-            await self.status()
+            await self._ask(wire.Ping())
         except Unavailable:
             return False
         return True
 
     async def close(self) -> None:
         """Keep what is on its way, and end the helper."""
+        self._closed = True
         await self._helper.close()
 
     # ------------------------------------------------------------------------------------------------- the verbs
@@ -92,16 +117,34 @@ class EmbeddedIndex:
 
     async def search(self, place: Place, space: str, question: Question) -> Found:
         """Find chunks."""
-        return await self._decoded(wire.FOUND, await self._ask(wire.Search(place, space, question)))
+        while (found := await self._found(wire.Search(place, space, question))) is None:
+            if self._loading_searches >= LOADING_MOST:
+                raise Overloaded(
+                    "The index is loading what is asked for.", limit=LOADING_MOST, retry_after_s=1.0
+                )
+            self._loading_searches += 1
+            try:
+                if (loading := self._loading.get((place, space))) is None:
+                    return await asyncio.shield(self._load(wire.Search(place, space, question, patient=True)))
+                await asyncio.wait([loading])
+            finally:
+                self._loading_searches -= 1
+        return found
 
     async def delete(self, place: Place, documents: Sequence[str] | None = None, *, space: str = "") -> int:
         """Delete documents."""
         named = None if documents is None else list(documents)
-        return wire.NUMBER.decode(await self._ask(wire.Delete(place, named, space)))
+        async with self._puts:
+            return wire.NUMBER.decode(await self._ask(wire.Delete(place, named, space)))
 
     async def known(self, place: Place, space: str, digests: Sequence[str]) -> Mapping[str, bytes]:
         """Return the vectors of texts that stand there already."""
-        return await self._decoded(wire.KNOWN, await self._ask(wire.Known(place, space, list(digests))))
+        checks.count("digests", len(digests), CHUNKS_MOST)
+        known: dict[str, bytes] = {}
+        for first in range(0, max(len(digests), 1), KNOWN_PAGE):
+            asked = wire.Known(place, space, list(digests[first : first + KNOWN_PAGE]))
+            known |= await self._decoded(wire.KNOWN, await self._ask(asked))
+        return known
 
     async def scan(
         self, place: Place, space: str, *, after: tuple[str, int] = ("", -1), limit: int = 1000
@@ -114,7 +157,12 @@ class EmbeddedIndex:
         return wire.COUNTS.decode(await self._ask(wire.Count(place, space)))
 
     async def compact(self) -> None:
-        """Bring graphs up to date and free the disk; returns when the round that began with this call has ended."""
+        """Bring graphs up to date and free the disk; returns when the round that began with this call has ended.
+
+        An index that nobody has ever used is left alone.
+        """
+        if not (self._closed or await asyncio.to_thread(self._folder.exists)):
+            return
         seen = wire.COMPACTING.decode(await self._ask(wire.Compact(0)))
         pause_s = 0.005
         while not seen.ended:
@@ -125,10 +173,30 @@ class EmbeddedIndex:
             raise Unavailable(f"The index was not compacted: {seen.error}")
 
     async def status(self) -> wire.Status:
-        """Tell how the helper stands."""
+        """Tell how the helper stands: every row and file is counted, however long that takes."""
         return wire.STATUS.decode(await self._ask(wire.Look()))
 
     # ------------------------------------------------------------------------------------------------- its parts
+
+    async def _found(self, asked: wire.Search) -> Found | None:
+        return await self._decoded(wire.FOUND, await self._ask(asked))
+
+    def _load(self, asked: wire.Search) -> asyncio.Task[Found]:
+        """Search what must be loaded first, whether or not the one who asks stays; who comes meanwhile waits for it."""
+        key = asked.place, asked.space
+
+        async def search() -> Found:
+            async with self._loads:
+                return await self._found(asked) or Found()
+
+        def loaded(task: asyncio.Task[Found]) -> None:
+            del self._loading[key]
+            if not task.cancelled():
+                task.exception()  # is told to the one who asked, if he is still there
+
+        self._loading[key] = task = asyncio.create_task(search(), name="a space of the index is loaded")
+        task.add_done_callback(loaded)
+        return task
 
     async def _ask(self, asked: wire.Ask, *, large: bool = False) -> bytes:
         try:

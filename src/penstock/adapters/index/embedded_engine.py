@@ -16,7 +16,7 @@ import queue
 import threading
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -55,6 +55,7 @@ class Engine:
             reader.ready()
             self._readers.put(reader)
         self._library = Library(folder / "spaces", self._reading, self._commits, limits)
+        self._library.sweep(number for number, _ in self._writer.every_space())
         self._upkeep = Upkeep(self._library, folder / ROWS, self._writing, self._reading, limits)
 
     def close(self) -> None:
@@ -106,20 +107,22 @@ class Engine:
         return len(gone)
 
     def search(self, place: Place, space: str, question: Question) -> Found:
-        """See the port."""
-        checks.names(place, space)
-        checks.question(question)
-        with self._reading() as rows:
-            found = rows.space(place, space)
-            if found is None or not (question.vector or question.words):
-                return Found()
-            if question.vector:
-                checks.dimensions(found.dimensions, len(question.vector) // checks.FLOAT)
-        with self._library.using(found.number) as loaded:
-            if loaded is None:  # deleted meanwhile
-                return Found()
-            self._upkeep.look_at(loaded)
-            return self._find(loaded, question)
+        """See the port; a space that is not in memory is loaded first."""
+        number = self._searched(place, space, question)
+        if number is None:
+            return Found()
+        with self._library.using(number) as loaded:
+            return Found() if loaded is None else self._find(loaded, question)  # None: deleted meanwhile
+
+    def search_at_once(self, place: Place, space: str, question: Question) -> Found | None:
+        """Do as `search` does where nothing must be loaded for it; return None where something must."""
+        number = self._searched(place, space, question)
+        if number is None:
+            return Found()
+        with self._library.if_loaded(number) as loaded:
+            found = None if loaded is None else self._find(loaded, question)
+        self._library.make_room()
+        return found
 
     def known(self, place: Place, space: str, digests: Sequence[str]) -> dict[str, bytes]:
         """See the port."""
@@ -154,6 +157,11 @@ class Engine:
         """Begin a round of compacting, or look at one."""
         return self._upkeep.compact(number)
 
+    def ping(self) -> None:
+        """See that the rows can be read."""
+        with self._reading() as rows:
+            rows.number(Sql.ping)
+
     def status(self) -> Status:
         """Tell how it stands."""
         loaded = self._library.loaded
@@ -161,7 +169,7 @@ class Engine:
             return Status(
                 waiting=self._upkeep.waiting,
                 loaded=len(loaded),
-                loaded_bytes=sum(each.bytes for each in loaded),
+                loaded_bytes=self._library.loaded_bytes,
                 graphs=sum(each.graph is not None for each in loaded),
                 graph_builds=self._upkeep.builds,
                 failures=self._upkeep.failures,
@@ -171,18 +179,30 @@ class Engine:
 
     # ------------------------------------------------------------------------------------------------- its parts
 
+    def _searched(self, place: Place, space: str, question: Question) -> int | None:
+        """Return the number of the space to search, None when nothing can be found. Raises Invalid."""
+        checks.names(place, space)
+        checks.question(question)
+        with self._reading() as rows:
+            found = rows.space(place, space)
+        if found is None or not (question.vector or question.words):
+            return None
+        if question.vector:
+            checks.dimensions(found.dimensions, len(question.vector) // checks.FLOAT)
+        return found.number
+
     def _find(self, loaded: LoadedSpace, question: Question) -> Found:
-        with loaded.reading(question):
+        self._upkeep.look_at(loaded)
+        with loaded.reading(question), self._reading() as rows:
             if loaded.broken:
                 raise Unavailable("A space of the index is being read anew.", retry_after_s=1.0)
             passing = loaded.passing(question)
-            dense = loaded.nearest(question, passing) if question.vector else []
+            dense = loaded.nearest(question, passing, rows) if question.vector else []
             words = loaded.worded(question, passing) if question.words else []
-            with self._reading() as rows:
-                return Found(
-                    tuple(rows.hits(dense, tokens=question.tokens)),
-                    tuple(rows.hits(words, tokens=question.tokens)),
-                )
+            return Found(
+                tuple(rows.hits(dense, tokens=question.tokens)),
+                tuple(rows.hits(words, tokens=question.tokens)),
+            )
 
     def _commit(self, rows: Rows, change: Change) -> None:
         """Commit a change, and let the space that is loaded follow in the same turn."""
@@ -252,11 +272,10 @@ def _locked(folder: Path) -> int:
 
 
 def _size(folder: Path) -> int:
-    """Return what a folder's files take on disk, in bytes."""
+    """Return what a folder's files take on disk, in bytes; what vanishes meanwhile takes none."""
     total = 0
-    for file in folder.rglob("*"):
-        try:
-            total += file.stat().st_blocks * 512
-        except FileNotFoundError:  # merged away meanwhile
-            continue
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += Path(place, name).stat().st_blocks * 512
     return total

@@ -6,7 +6,7 @@ not lie here (`since`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, TypeVar
 
 import numpy as np
@@ -105,9 +105,7 @@ class Chunks:
             if count < len(here):
                 scores[~here] = -np.inf
             places = np.arange(len(here))
-        limit = min(limit, count)
-        best = np.argpartition(-scores, limit - 1)[:limit] if limit < len(scores) else np.arange(len(scores))
-        best = best[np.argsort(-scores[best], kind="stable")][:limit]
+        best = _best(scores, min(limit, count))
         found = self.numbers[self.since :][places[best]]
         return list(zip(found.tolist(), scores[best].tolist(), strict=True))
 
@@ -125,6 +123,26 @@ class Chunks:
             if self._matrix.shape[1]:
                 matrix[: len(self._matrix)] = self._matrix
             self._matrix = matrix
+
+
+def nearest_of(
+    pages: Iterable[tuple[Numbers, Floats]], vector: Floats, limit: int, numbers: Numbers, passing: Bools
+) -> Scored:
+    """Return the nearest of those passing among vectors that come in pages, each with its number among `numbers`."""
+    seen, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
+    for page, vectors in pages:
+        keep = passing[np.searchsorted(numbers, page)]
+        seen = np.concatenate([seen, page[keep]])
+        scores = np.concatenate([scores, unit(vectors[keep]) @ vector])
+        best = _best(scores, limit)
+        seen, scores = seen[best], scores[best]
+    return list(zip(seen.tolist(), scores.tolist(), strict=True))
+
+
+def _best(scores: Floats, limit: int) -> NDArray[np.intp]:
+    """Return the places of the highest scores, highest first."""
+    best = np.argpartition(-scores, limit - 1)[:limit] if limit < len(scores) else np.arange(len(scores))
+    return best[np.argsort(-scores[best], kind="stable")][:limit]
 
 
 def _longer(column: NDArray[Kind], room: int) -> NDArray[Kind]:

@@ -139,14 +139,12 @@ class Graph:
         """Let go."""
         self._shard.close()
 
-    def nearest(
-        self, vector: Floats, limit: int, numbers: Numbers, passing: Bools, *, exact: bool = False
-    ) -> Scored:
+    def nearest(self, vector: Floats, limit: int, numbers: Numbers, passing: Bools) -> Scored:
         """Return the nearest of `numbers` (all that are in it and not deleted before it was opened) that pass."""
         count = int(np.count_nonzero(passing))
         if not count:
             return []
-        if exact or count <= self._scan_most:
+        if count <= self._scan_most:
             return self._among(vector, limit, numbers[passing])
         fetch = limit if count == self.size else int(limit * self.size / count * 1.3) + 16
         while fetch <= FETCH_MOST:

@@ -11,10 +11,10 @@ import contextlib
 import shutil
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from penstock.adapters.index.embedded_graph import AT, DRAFT, Graph
 from penstock.adapters.index.embedded_lines import Space
@@ -30,12 +30,12 @@ TURNS: Final = 64
 class _Shelf:
     """A loaded space, and how many use it just now."""
 
-    __slots__ = ("detached", "doomed", "pins", "space")
+    __slots__ = ("bytes", "detached", "pins", "space")
 
     def __init__(self, space: LoadedSpace) -> None:
         self.space = space
+        self.bytes = space.bytes
         self.pins = 1
-        self.doomed = False
         self.detached = False
 
     def close(self) -> None:
@@ -55,11 +55,14 @@ class Library:
     ) -> None:
         self.folder = folder
         self.evictions = 0
+        self.loaded_bytes = 0
+        """What the loaded spaces take, each as who used it last left it."""
         self._reader = reader
         self._commits = commits
         self._memory_bytes = limits.memory_bytes
         self._limits = limits
         self._shelves: OrderedDict[int, _Shelf] = OrderedDict()
+        self._doomed: set[int] = set()
         self._guard = threading.Lock()
         self._turns = [threading.Lock() for _ in range(TURNS)]
 
@@ -85,7 +88,7 @@ class Library:
 
     @contextmanager
     def if_loaded(self, number: int) -> Generator[LoadedSpace | None]:
-        """Use a space if it is loaded: for who holds `commits`, and makes room once that is over."""
+        """Use a space if it is loaded, for who makes room once it is over (and not while he holds `commits`)."""
         shelf = self._take(number)
         try:
             yield shelf.space if shelf is not None else None
@@ -101,9 +104,21 @@ class Library:
     def doom(self, number: int) -> None:
         """Let a space be forgotten by the next who makes room."""
         with self._guard:
-            shelf = self._shelves.get(number)
-            if shelf is not None:
-                shelf.doomed = True
+            if number in self._shelves:
+                self._doomed.add(number)
+
+    def remove(self, number: int) -> None:
+        """Forget a space that was deleted, and remove its folder. Raises OSError when some of it stays."""
+        self.discard(number)
+        with self._turns[number % TURNS]:
+            shutil.rmtree(self.place(number), onerror=_unless_gone)
+
+    def sweep(self, known: Iterable[int]) -> None:
+        """Remove the folders of spaces that are none."""
+        names = set(map(str, known))
+        for folder in self.folder.glob("*"):
+            if folder.name not in names:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
         """Let everything go."""
@@ -145,8 +160,7 @@ class Library:
                 shelf.pins += 1
                 self._shelves.move_to_end(number)
                 return shelf
-            del self._shelves[number]  # who uses it lets it go; who comes now has it read anew
-            shelf.detached = True
+            self._off(number)  # who uses it lets it go; who comes now has it read anew
             unused = not shelf.pins
         if unused:
             shelf.close()
@@ -170,11 +184,15 @@ class Library:
                 space = rows.space_of(number)
                 if space is None:
                     loaded.close()
+                    shutil.rmtree(
+                        self.place(number), ignore_errors=True
+                    )  # its words may have been begun anew
                     return None
                 loaded.catch_up(rows, space.at)
                 shelf = _Shelf(loaded)
                 with self._guard:
                     self._shelves[number] = shelf
+                    self.loaded_bytes += shelf.bytes
         return shelf
 
     def _words(self, space: Space) -> Words:
@@ -204,11 +222,22 @@ class Library:
             return None
 
     def _give_back(self, shelf: _Shelf) -> None:
+        now_bytes = shelf.space.bytes
         with self._guard:
             shelf.pins -= 1
+            if not shelf.detached:
+                self.loaded_bytes += now_bytes - shelf.bytes
+                shelf.bytes = now_bytes
             unused = shelf.detached and not shelf.pins
         if unused:
             shelf.close()
+
+    def _off(self, number: int) -> None:
+        """Take a space off its shelf, for who has the guard."""
+        shelf = self._shelves.pop(number)
+        shelf.detached = True
+        self.loaded_bytes -= shelf.bytes
+        self._doomed.discard(number)
 
     def make_room(self) -> None:
         """Let the doomed go, and the least recently used until the rest fits. Not for who holds `commits`."""
@@ -218,15 +247,21 @@ class Library:
                     shelf = self._shelves.get(number)
                     if shelf is None or shelf.pins:
                         continue
-                    del self._shelves[number]
-                self.evictions += not shelf.doomed
+                    self.evictions += number not in self._doomed
+                    self._off(number)
                 shelf.close()
 
     def _superfluous(self) -> int | None:
         with self._guard:
-            idle = [number for number, shelf in self._shelves.items() if not shelf.pins]
-            doomed = next((number for number in idle if self._shelves[number].doomed), None)
-            if doomed is not None or not idle:
-                return doomed
-            used = sum(shelf.space.bytes for shelf in self._shelves.values())
-            return idle[0] if used > self._memory_bytes else None
+            for number in self._doomed:
+                if not self._shelves[number].pins:
+                    return number
+            if self.loaded_bytes <= self._memory_bytes:
+                return None
+            return next((number for number, shelf in self._shelves.items() if not shelf.pins), None)
+
+
+def _unless_gone(_function: object, _path: object, failure: Any) -> None:  # noqa: ANN401 - as shutil has it
+    """Take what is gone already for removed."""
+    if not isinstance(failure[1], FileNotFoundError):
+        raise failure[1]

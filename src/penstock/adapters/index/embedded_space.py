@@ -6,15 +6,14 @@ the space as of one commit; `nearest` and `worded` find only what passes, and `l
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from penstock.adapters.index.embedded_columns import Bools, Columns
-from penstock.adapters.index.embedded_exact import Chunks, Numbers, Scored
+from penstock.adapters.index.embedded_exact import Chunks, Numbers, Scored, nearest_of
 from penstock.adapters.index.embedded_graph import Graph
 from penstock.adapters.index.embedded_lines import Change
 from penstock.adapters.index.embedded_rows import Rows
@@ -42,13 +41,12 @@ class LoadedSpace:
         self.turns = Turns()
         self.columns = Columns()
         self.chunks = Chunks()
-        self._documents: NDArray[np.int64] = np.zeros(0, np.int64)
 
     @property
     def bytes(self) -> int:
         """Return about how much memory this takes."""
         graph = self.graph.bytes if self.graph is not None else 0
-        return self.columns.bytes + self.chunks.bytes + self._documents.nbytes + self.words.bytes + graph
+        return self.columns.bytes + self.chunks.bytes + self.words.bytes + graph
 
     @property
     def rows(self) -> int:
@@ -74,7 +72,6 @@ class LoadedSpace:
         """Follow a transaction."""
         place = {head.number: at for at, head in enumerate(change.heads, self.columns.size)}
         self.columns.add(change.heads)
-        self._documents = np.append(self._documents, list(place))
         self.chunks.add(change.numbers, [place[owner] for owner in change.owners], change.vectors)
         self.chunks.drop(change.gone)
         self.words.add(change.texts)
@@ -83,8 +80,7 @@ class LoadedSpace:
 
     def catch_up(self, rows: Rows, upto: int) -> None:
         """Follow everything that was committed up to a number."""
-        self._catch_up_heads(rows, upto)
-        self._catch_up_chunks(rows, upto)
+        self._catch_up_chunks(rows, upto, self._catch_up_heads(rows, upto))
         after = self.at
         while page := rows.page(Sql.gone, after, upto, PAGE):
             self.chunks.drop([chunk for _, chunk in page])
@@ -98,28 +94,30 @@ class LoadedSpace:
         self.chunks.hand_over(graph.at)
         return before
 
-    def _catch_up_heads(self, rows: Rows, upto: int) -> None:
-        after, seen = self.at, [self._documents]
+    def _catch_up_heads(self, rows: Rows, upto: int) -> Callable[[list[Any]], list[int]]:
+        """Follow the documents; return what tells the places of those that lines of chunks belong to.
+
+        A chunk was put with its document, so whoever follows one follows the other.
+        """
+        first, after, seen = self.columns.size, self.at, [np.zeros(0, np.int64)]
         while heads := rows.heads(after, upto, PAGE):
             self.columns.add(heads)
             seen.append(np.array([head.number for head in heads], np.int64))
             after = heads[-1].number
-        self._documents = np.concatenate(seen)
+        documents = np.concatenate(seen)
+        return lambda page: (first + np.searchsorted(documents, [line[1] for line in page])).tolist()
 
-    def _catch_up_chunks(self, rows: Rows, upto: int) -> None:
+    def _catch_up_chunks(self, rows: Rows, upto: int, places: Callable[[list[Any]], list[int]]) -> None:
         after = self.at
         graphed = min(self.graph.at, upto) if self.graph is not None else after
         while after < graphed and (page := rows.page(Sql.owners, after, graphed, PAGE)):
-            self.chunks.add([line[0] for line in page], self._places(page), None)
+            self.chunks.add([line[0] for line in page], places(page), None)
             after = page[-1][0]
         after = max(after, graphed)
         while page := rows.page(Sql.vectors, after, upto, PAGE):
             vectors = mixed([line[2] for line in page], [line[3] for line in page])
-            self.chunks.add([line[0] for line in page], self._places(page), vectors)
+            self.chunks.add([line[0] for line in page], places(page), vectors)
             after = page[-1][0]
-
-    def _places(self, page: list[tuple[int, int]]) -> list[int]:
-        return np.searchsorted(self._documents, [line[1] for line in page]).tolist()
 
     # ------------------------------------------------------------------------------------------------- finding
 
@@ -145,15 +143,18 @@ class LoadedSpace:
         documents = self.columns.passing(question)
         return None if documents is None and not self.chunks.dead else self.chunks.passing(documents)
 
-    def nearest(self, question: Question, passing: Bools | None) -> Scored:
-        """Return the nearest that pass, best first."""
+    def nearest(self, question: Question, passing: Bools | None, rows: Rows) -> Scored:
+        """Return the nearest that pass, best first; where all are to be looked at, what a graph has is read anew."""
         vector: Floats = unit(restored(0, [question.vector]))[0]
         mask = self.chunks.alive if passing is None else passing
         found = self.chunks.nearest(vector, question.limit, mask)
         if self.graph is not None:
             since = self.chunks.since
-            numbers, exact = self.chunks.numbers[:since], question.exact
-            found += self.graph.nearest(vector, question.limit, numbers, mask[:since], exact=exact)
+            graphed = vector, question.limit, self.chunks.numbers[:since], mask[:since]
+            if question.exact:
+                found += nearest_of(_vectors(rows, self.low, self.graph.at), *graphed)
+            else:
+                found += self.graph.nearest(*graphed)
             found.sort(key=lambda each: -each[1])
         return found[: question.limit]
 
@@ -168,6 +169,14 @@ class LoadedSpace:
             return passing[np.searchsorted(numbers, wanted)]
 
         return self.words.find(terms, question.limit, keep, numbers[passing])
+
+
+def _vectors(rows: Rows, after: int, upto: int) -> Generator[tuple[Numbers, Floats]]:
+    """Read the vectors of the chunks above a number and up to one, in pages, with their numbers."""
+    while page := rows.page(Sql.vectors, after, upto, PAGE):
+        numbers = np.array([line[0] for line in page], np.int64)
+        yield numbers, mixed([line[2] for line in page], [line[3] for line in page])
+        after = page[-1][0]
 
 
 def follow(words: Words, rows: Rows, upto: int) -> None:

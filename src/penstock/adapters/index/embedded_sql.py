@@ -54,7 +54,7 @@ class Sql:
     begin = "BEGIN IMMEDIATE"
     commit = "COMMIT"
     rollback = "ROLLBACK"
-    ping = "SELECT count(*) FROM spaces"
+    ping = "SELECT count(*) FROM (SELECT number FROM spaces LIMIT 1)"
 
     # ------------------------------------------------------------------------------------------------- spaces
     space = """

@@ -1,7 +1,8 @@
 """What is done beside puts and searches, by one thread: graphs built, words kept, deleted rows taken off the disk.
 
-Promises: no search waits for it longer than for a put; a task that fails is counted and comes again with the next
-change or search that calls for it; a kill at any moment leaves rows that everything is made from again.
+Promises: no search waits for it longer than for a put; a task that fails is counted, leaves nothing half made, and
+comes again with the next change or search that calls for it after a pause (`embedded_pauses`); a space that cannot be
+compacted keeps no other on the disk; a kill at any moment leaves rows that everything is made from again.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
-from penstock.adapters.index.embedded_build import Task
-from penstock.adapters.index.embedded_graph import Graph
+from penstock.adapters.index.embedded_build import Task as Building
+from penstock.adapters.index.embedded_graph import DRAFT, Graph
 from penstock.adapters.index.embedded_library import Library
 from penstock.adapters.index.embedded_lines import Change, Space
+from penstock.adapters.index.embedded_pauses import Kind, Pauses
 from penstock.adapters.index.embedded_rows import Rows
 from penstock.adapters.index.embedded_space import LoadedSpace, follow
 from penstock.adapters.index.embedded_sql import Sql
@@ -42,7 +45,8 @@ GRAPH_TIMEOUT_S: Final = 6 * 3600.0
 HOME: Final = str(Path(__file__).parents[3])
 """Where this package is, for the process that builds."""
 
-Kind = Literal["load", "keep", "words", "graph", "compact"]
+Waiting = tuple[Kind | Literal["compact"], int]
+"""A task and its space, or a round of compacting."""
 Connection = Callable[[], AbstractContextManager[Rows]]
 
 
@@ -66,8 +70,9 @@ class Upkeep:
         self._reading = reading
         self._limits = limits
         self._behind: Counter[int] = Counter()
-        self._tasks: deque[tuple[Kind, int]] = deque()
-        self._busy: tuple[Kind, int] | None = None
+        self._tasks: deque[Waiting] = deque()
+        self._busy: Waiting | None = None
+        self._pauses = Pauses()
         self._changed = threading.Condition()
         self._closing = False
         self._builder: subprocess.Popen[bytes] | None = None
@@ -138,9 +143,10 @@ class Upkeep:
         return beside > max(self._limits.exact_most // 2, space.graph.size // 4)
 
     def _call_for(self, kind: Kind, number: int) -> None:
+        task = kind, number
         with self._changed:
-            if (kind, number) not in self._tasks and self._busy != (kind, number):
-                self._tasks.append((kind, number))
+            if task not in self._tasks and self._busy != task and self._pauses.over(task, time.monotonic()):
+                self._tasks.append(task)
                 self._changed.notify_all()
 
     # -------------------------------------------------------------------------------------------------- the thread
@@ -154,7 +160,10 @@ class Upkeep:
                 kind, number = self._busy = self._tasks.popleft()
             error = ""
             try:
-                self._do(kind, number)
+                if kind == "compact":
+                    self._compact()
+                else:
+                    self._attempt(kind, number)
             except Exception as failure:  # because a task that fails must not end the thread that serves all
                 self.failures += 1
                 error = f"{type(failure).__name__}: {failure}"
@@ -163,10 +172,16 @@ class Upkeep:
                 if kind == "compact":
                     self._ended_round, self._error = number, error
 
+    def _attempt(self, kind: Kind, number: int) -> None:
+        """Do a task, and leave it alone for a while if it fails."""
+        try:
+            self._do(kind, number)
+        except BaseException:  # because whoever searches would call for it at once; it is raised again
+            self._pauses.failed((kind, number), time.monotonic())
+            raise
+        self._pauses.ended((kind, number))
+
     def _do(self, kind: Kind, number: int) -> None:
-        if kind == "compact":
-            self._compact()
-            return
         with self._library.using(number) as space:
             if space is None:
                 return
@@ -188,7 +203,7 @@ class Upkeep:
             return
         target = self._library.next(space.number, "graph")
         target.parent.mkdir(parents=True, exist_ok=True)
-        task = Task(
+        task = Building(
             parent=os.getpid(),
             rows=str(self._rows),
             low=now.low,
@@ -197,8 +212,13 @@ class Upkeep:
             target=str(target),
             before=str(space.graph.folder) if space.graph is not None else "",
         )
-        self._run_builder(task)
-        graph = Graph(target, self._limits.scan_most)
+        try:
+            self._run_builder(task)
+            graph = Graph(target, self._limits.scan_most)
+        except BaseException:  # because what is left of it would fill the disk; it is raised again
+            for left in (target, *target.parent.glob(f"{target.name}-*{DRAFT}")):
+                shutil.rmtree(left, ignore_errors=True)
+            raise
         with space.turns.writing():
             former = space.adopt(graph)
         self.builds += 1
@@ -206,7 +226,7 @@ class Upkeep:
             former.close()
             shutil.rmtree(former.folder, ignore_errors=True)
 
-    def _run_builder(self, task: Task) -> None:
+    def _run_builder(self, task: Building) -> None:
         command = [sys.executable, "-s", "-P", "-m", "penstock.adapters.index.embedded_build"]
         self._builder = subprocess.Popen(  # noqa: S603 - our own module; its argument is ours too
             [*command, msgspec.json.encode(task).decode()],
@@ -224,20 +244,25 @@ class Upkeep:
                 raise RuntimeError(message)
         finally:
             self._builder.kill()
+            self._builder.wait()
             self._builder = None
 
     def _rewrite_words(self, space: LoadedSpace) -> None:
         """Write a space's words anew on disk, without what was deleted, and look in these from then on."""
-        former = space.words
-        with self._reading() as rows:
-            words = Words(space.low, self._library.next(space.number, "words"))
-            follow(words, rows, space.at)
-            words.commit()
-            # The commits' own turn, so that nothing is committed that neither of the two has been told.
-            with self._writing() as now, space.turns.writing():
-                follow(words, now, space.at)
+        former, target = space.words, self._library.next(space.number, "words")
+        try:
+            with self._reading() as rows:
+                words = Words(space.low, target)
+                follow(words, rows, space.at)
                 words.commit()
-                space.words = words
+                # The commits' own turn, so that nothing is committed that neither of the two has been told.
+                with self._writing() as now, space.turns.writing():
+                    follow(words, now, space.at)
+                    words.commit()
+                    space.words = words
+        except BaseException:  # because what is left of it would fill the disk; it is raised again
+            shutil.rmtree(target, ignore_errors=True)
+            raise
         former.close()
         if former.folder is not None:
             shutil.rmtree(former.folder, ignore_errors=True)
@@ -245,15 +270,24 @@ class Upkeep:
     # -------------------------------------------------------------------------------------------------- compacting
 
     def _compact(self) -> None:
-        for number in [space.number for space in self._library.loaded if space.words.dirty]:
-            self._do("keep", number)
+        dirty = [space.number for space in self._library.loaded if space.words.dirty]
+        work = [partial(self._do, "keep", number) for number in dirty]
         with self._reading() as rows:
-            spaces = rows.every_space()
-        for number, alive in spaces:
-            if alive:
-                self._compact_space(number)
-            else:
-                self._purge_space(number)
+            for number, alive in rows.every_space():
+                work.append(partial(self._compact_space if alive else self._purge_space, number))
+        first: Exception | None = None
+        for each in work:
+            self._check_open()
+            try:
+                each()
+            except Exception as failure:  # because one space's failure must not keep the others on the disk
+                first = first or failure
+        self._free_disk()
+        if first is not None:
+            raise first
+
+    def _free_disk(self) -> None:
+        """Give back what the file of the rows no longer needs, and empty its log."""
         more = True
         while more:
             self._check_open()
@@ -288,17 +322,18 @@ class Upkeep:
             kept = [space.words.at] if space.words.folder is not None else []
             kept += [space.graph.at] if space.graph is not None else []
         self._purge(Sql.purge_gone, now, min([upto, *kept]))
+        self._pauses.forget(number)
 
     def _purge_space(self, number: int) -> None:
-        """Take a space that was deleted as a whole off the disk."""
+        """Take a space that was deleted as a whole off the disk: what nobody would know of without its rows first."""
         space = Space(number, 0, 0, 0, 0, 0)
-        self._library.discard(number)
+        self._library.remove(number)
         for sql in (Sql.purge_chunks, Sql.purge_documents, Sql.purge_gone):
             self._purge(sql, space, space.high)
         with self._writing() as rows:
             rows.forget(number)
             rows.commit()
-        shutil.rmtree(self._library.place(number), ignore_errors=True)
+        self._pauses.forget(number)
 
     def _purge(self, sql: str, space: Space, upto: int) -> None:
         while True:

@@ -41,11 +41,12 @@ class Put(msgspec.Struct, frozen=True, tag=True):
 
 
 class Search(msgspec.Struct, frozen=True, tag=True):
-    """`Index.search`. The answer is a Found."""
+    """`Index.search`. The answer is a Found; of who is not `patient` None, when the space must be loaded first."""
 
     place: Place
     space: str
     question: Question
+    patient: bool = False
 
 
 class Delete(msgspec.Struct, frozen=True, tag=True):
@@ -86,8 +87,12 @@ class Compact(msgspec.Struct, frozen=True, tag=True):
     round: int
 
 
+class Ping(msgspec.Struct, frozen=True, tag=True):
+    """See that the rows can be read. The answer is empty."""
+
+
 class Look(msgspec.Struct, frozen=True, tag=True):
-    """Look how the helper stands. The answer is a Status."""
+    """Look how the helper stands: every row and file is counted, for who measures. The answer is a Status."""
 
 
 class Compacting(msgspec.Struct, frozen=True):
@@ -111,11 +116,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     disk_bytes: int
 
 
-Ask = Put | Search | Delete | Known | Scan | Count | Compact | Look
+Ask = Put | Search | Delete | Known | Scan | Count | Compact | Ping | Look
 
 ENCODER = msgspec.msgpack.Encoder()
 ASK = msgspec.msgpack.Decoder(Ask)
-FOUND = msgspec.msgpack.Decoder(Found)
+FOUND = msgspec.msgpack.Decoder(Found | None)
 ROWS = msgspec.msgpack.Decoder(list[Row])
 COUNTS = msgspec.msgpack.Decoder(Counts)
 KNOWN = msgspec.msgpack.Decoder(dict[str, bytes])

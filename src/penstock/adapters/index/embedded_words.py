@@ -2,7 +2,7 @@
 
 Promises: `find` sees what was committed, ranked by BM25, and gives `limit` of the passing ones when so many match; what
 is kept on disk says up to which number it has come (`at`), and never says more than it holds, so what a crash takes
-away is caught up from the rows. Only terms are kept, no text.
+away is caught up from the rows. Only terms are kept, no text. Words in memory have threads only while they are changed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ SET_MOST: Final = 2_000
 """Passing rows that are named to the engine; of more, enough hits are fetched for `limit` to pass."""
 AT: Final = "at"
 NUMBER, WORDS, GRAMS = "number", "words", "grams"
-_LEAST_BYTES: Final = 1 << 20
+WRITER_BYTES: Final = 3 << 20
+"""What an open writer takes beside the texts told to it; it has six threads, too."""
+_LEAST_BYTES: Final = 64 << 10
 _TERMS_SHARE: Final = 2
 """Bytes in memory of a character of text, about: what is not on disk yet, or never will be."""
 _FREQ: Final = "freq"
@@ -64,7 +66,7 @@ class Words:
     @property
     def bytes(self) -> int:
         """Return about how much memory this takes."""
-        return _LEAST_BYTES + self._told_bytes
+        return _LEAST_BYTES + self._told_bytes + (WRITER_BYTES if self._writer is not None else 0)
 
     # ------------------------------------------------------------------------------------------------- changing
 
@@ -94,11 +96,13 @@ class Words:
         if not self.dirty:
             return
         self._open().commit()
+        if self.folder is None:
+            self.close()  # there are many small spaces, and opening it again takes less than a millisecond
+        else:
+            self._told_bytes = 0
         self._index.reload()
         self._note()
         self.dirty, self.pending = False, 0
-        if self.folder is not None:
-            self._told_bytes = 0
 
     def ruin(self) -> None:
         """Have what is on disk made anew at the next opening."""

@@ -1,4 +1,8 @@
-"""The helper process of the embedded index: questions in, answers out (`embedded_wire`), the engine between."""
+"""The helper process of the embedded index: questions in, answers out (`embedded_wire`), the engine between.
+
+Promise: only what we refuse is the caller's mistake; whatever goes wrong in an engine (theirs raise ValueError for a
+full disk, too) is a failure of the index.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +30,15 @@ class Worker:
 
         def answer(question: bytes) -> bytes:
             try:
-                return wire.ENCODER.encode(_reply(engine, wire.ASK.decode(question)))
-            except (Rejected, msgspec.DecodeError) as error:
+                asked = wire.ASK.decode(question)
+            except msgspec.DecodeError as error:
                 raise ValueError(str(error)) from error
+            try:
+                return wire.ENCODER.encode(_reply(engine, asked))
+            except Rejected as error:
+                raise ValueError(str(error)) from error
+            except ValueError as error:
+                raise RuntimeError(str(error)) from error
 
         return b"", answer
 
@@ -43,7 +53,8 @@ def _reply(engine: Engine, asked: wire.Ask) -> object:
         case wire.Put():
             return engine.put(asked.place, asked.space, asked.documents, asked.precision)
         case wire.Search():
-            return engine.search(asked.place, asked.space, asked.question)
+            search = engine.search if asked.patient else engine.search_at_once
+            return search(asked.place, asked.space, asked.question)
         case wire.Delete():
             return engine.delete(asked.place, asked.documents, asked.space)
         case wire.Known():
@@ -54,6 +65,8 @@ def _reply(engine: Engine, asked: wire.Ask) -> object:
             return engine.count(asked.place, asked.space)
         case wire.Compact():
             return engine.compact(asked.round)
+        case wire.Ping():
+            return engine.ping()
         case wire.Look():
             return engine.status()
 

@@ -17,8 +17,7 @@ until they are written over. Vectors of more than 4,000 dimensions get no graph:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
 import asyncpg
@@ -28,9 +27,10 @@ from penstock.adapters.index import postgres_questions as questions
 from penstock.adapters.index import postgres_rows as rows
 from penstock.adapters.index.postgres_graphs import Compaction
 from penstock.adapters.index.postgres_questions import Room
-from penstock.adapters.index.postgres_schema import codecs, migrate
+from penstock.adapters.index.postgres_schema import STORE, codecs, migrate
 from penstock.adapters.index.postgres_sql import BODY, FOREIGN, RETRYABLE, Sql, translated
-from penstock.kernel.errors import Overloaded, Unavailable
+from penstock.adapters.postgres_lending import Lender
+from penstock.kernel.errors import Unavailable
 from penstock.ports.index import (
     CHUNKS_MOST,
     Counts,
@@ -55,8 +55,8 @@ SCAN_BYTES: Final = 16 << 20
 T = TypeVar("T")
 
 
-class _RoomGone(Exception):
-    """The room was deleted while it was written into: a new one is made, and written into."""
+class _Overtaken(Exception):
+    """What is written into was deleted meanwhile, the room or a document: the transaction is run again."""
 
 
 class PostgresIndex:
@@ -69,8 +69,14 @@ class PostgresIndex:
         self._pool = pool
         self._dsn = dsn
         self._timeout_s = timeout_s
-        self._calls = 0
-        self._is_open = True
+        self._lender = Lender(
+            pool,
+            STORE,
+            timeout_s=timeout_s,
+            most=POOL_MOST,
+            waiting_most=WAITING_MOST,
+            translated=translated,
+        )
 
     @classmethod
     async def open(cls, dsn: str, timeout_s: float = 5.0) -> PostgresIndex:
@@ -126,7 +132,7 @@ class PostgresIndex:
         """Find chunks, both ways in one snapshot."""
         names = checks.names(place, space)
         checks.question(question)
-        async with self._connection() as connection, _snapshot(connection):
+        async with self._lender.connection() as connection, _snapshot(connection):
             row = await connection.fetchrow(self.sql.room, *names)
             if row is None:
                 return Found()
@@ -159,7 +165,7 @@ class PostgresIndex:
         names = checks.names(place, space)
         checks.count("digests", len(digests), CHUNKS_MOST)
         wanted = [checks.digest(digest) for digest in digests]
-        async with self._connection() as connection:
+        async with self._lender.connection() as connection:
             room = await connection.fetchval(self.sql.room, *names)
             return rows.vectors_of(await connection.fetch(self.sql.known, room, wanted)) if room else {}
 
@@ -170,7 +176,7 @@ class PostgresIndex:
         names = checks.names(place, space)
         begin = checks.page(after, limit)
         query = self.sql.scan.format(body=BODY)
-        async with self._connection() as connection:
+        async with self._lender.connection() as connection:
             room = await connection.fetchval(self.sql.room, *names)
             if room is None:
                 return []
@@ -180,7 +186,7 @@ class PostgresIndex:
     async def count(self, place: Place, space: str = "") -> Counts:
         """Count what stands there."""
         names = checks.names(place, space, space_least=0)
-        async with self._connection(WRITE_FACTOR) as connection, _snapshot(connection):
+        async with self._lender.connection(WRITE_FACTOR) as connection, _snapshot(connection):
             found = [Room(*row) for row in await connection.fetch(self.sql.rooms, *names)]
             ids = [room.id for room in found]
             documents = sum(room.documents for room in found)
@@ -195,8 +201,7 @@ class PostgresIndex:
 
     async def compact(self) -> None:
         """Make the graphs that are due, and free the disk; done by one process at a time."""
-        if not self._is_open:
-            raise Unavailable("The index was closed.")
+        self._lender.check_open()
         try:
             await Compaction(self._dsn, self.sql, timeout_s=self._timeout_s, most_s=COMPACT_S).run()
         except FOREIGN as error:
@@ -204,52 +209,19 @@ class PostgresIndex:
 
     async def healthy(self) -> bool:
         """Tell whether PostgreSQL answers in time."""
-        try:
-            async with self._connection() as connection:
-                return await connection.fetchval(self.sql.ping) == 1
-        except Unavailable:
-            return False
+        return await self._lender.healthy()
 
     async def close(self) -> None:
         """Close every connection; later calls raise Unavailable."""
-        self._is_open = False
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._pool.close()
-        except TimeoutError:
-            self._pool.terminate()
-
-    @asynccontextmanager
-    async def _connection(self, factor: float = 1.0) -> AsyncGenerator[Any]:
-        """Lend a connection, all within `factor` timeouts; what the driver raises meanwhile is translated."""
-        if not self._is_open:
-            raise Unavailable("The index was closed.")
-        if self._calls >= POOL_MOST + WAITING_MOST:
-            raise Overloaded("Too many calls wait for PostgreSQL.", limit=WAITING_MOST, retry_after_s=1.0)
-        self._calls += 1
-        try:
-            async with asyncio.timeout(self._timeout_s * factor):
-                connection = await self._pool.acquire()
-                try:
-                    yield connection
-                except (TimeoutError, asyncio.CancelledError):
-                    # It may be in the middle of anything, and asking a server that hangs to stop would hang as well.
-                    connection.terminate()
-                    raise
-                finally:
-                    await self._pool.release(connection)
-        except FOREIGN as error:
-            raise translated(error) from error
-        finally:
-            self._calls -= 1
+        await self._lender.close()
 
     async def _writing(self, write: Callable[[Any], Awaitable[T]]) -> T:
         """Run a transaction, again when PostgreSQL rolled it back in favour of another."""
-        async with self._connection(WRITE_FACTOR) as connection:
+        async with self._lender.connection(WRITE_FACTOR) as connection:
             for attempt in range(ATTEMPTS):
                 try:
                     return await write(connection)
-                except (*RETRYABLE, _RoomGone):
+                except (*RETRYABLE, _Overtaken):
                     if attempt == ATTEMPTS - 1:
                         raise Unavailable("The transaction found no end.") from None
         raise Unavailable("The transaction found no end.")
@@ -261,7 +233,7 @@ class PostgresIndex:
             await connection.execute(self.sql.add_room, *names)
             row = await connection.fetchrow(self.sql.room, *names)
         if row is None:
-            raise _RoomGone
+            raise _Overtaken
         checks.dimensions(Room(*row).dimensions, dimensions)
         return Room(*row).id
 
@@ -276,7 +248,8 @@ class PostgresIndex:
         """Replace documents inside a transaction."""
         ids = batch.documents[0]
         added = await connection.fetchval(self.sql.add_documents, room, *batch.documents)
-        await connection.fetch(self.sql.lock_documents, room, ids)
+        if len(await connection.fetch(self.sql.lock_documents, room, ids)) < len(ids):
+            raise _Overtaken
         if added < len(ids):
             await connection.execute(self.sql.change_documents, room, *batch.documents)
         gone, gone_labelled, gone_words, gone_bytes = await connection.fetchrow(
@@ -297,7 +270,7 @@ class PostgresIndex:
         )
         known = await connection.fetchval(self.sql.change_room, room, *changes, dimensions)
         if known is None:
-            raise _RoomGone
+            raise _Overtaken
         checks.dimensions(known, dimensions)
 
     async def _drop(self, connection: Any, room: int, ids: Sequence[bytes]) -> list[bytes]:  # noqa: ANN401 - the driver ships no types

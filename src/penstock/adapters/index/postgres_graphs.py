@@ -1,7 +1,7 @@
 """Compaction of `PostgresIndex`: graphs for rooms that have grown large, and the disk back from what was deleted.
 
 Promises: one process does it at a time, the others return at once; searches and puts go on beside it; a graph that a
-crash left half made is made anew; what was deleted goes in pieces.
+crash left half made is made anew; what was deleted goes in pieces; a room that fails keeps no other waiting.
 """
 
 # asyncpg ships no stubs: what crosses this border is typed by hand.
@@ -10,6 +10,7 @@ crash left half made is made anew; what was deleted goes in pieces.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, cast
 
 import asyncpg
@@ -35,6 +36,7 @@ class Compaction:
         self._sql = sql
         self._timeout_s = timeout_s
         self._most_s = most_s
+        self._failure: asyncpg.PostgresError | None = None
 
     async def run(self) -> None:
         """Sweep, make graphs, free the disk. Raises what the driver raises."""
@@ -45,35 +47,51 @@ class Compaction:
             )
             try:
                 if await connection.fetchval(self._sql.claim, timeout=self._timeout_s):
-                    await self._sweep(connection)
-                    await self._graphs(connection)
+                    await self._each(connection, self._sweep, self._sql.dead)
+                    measures = GRAPH_LEAST, GRAPH_DIMENSIONS_MOST
+                    await self._each(connection, self._graph, self._sql.due, *measures)
                     await self._vacuum(connection)
+                    if self._failure is not None:
+                        raise self._failure
             finally:
                 connection.terminate()
 
-    async def _sweep(self, connection: Any) -> None:  # noqa: ANN401 - the driver ships no types
-        """Delete the rows of rooms that were deleted."""
-        while dead := await connection.fetch(self._sql.dead):
-            for (room,) in dead:
-                await connection.execute(self._sql.drop_graph.format(room=room))
-                while await connection.fetchval(self._sql.sweep_chunks, room, PIECE) == PIECE:
-                    pass
-                await connection.execute(self._sql.sweep_documents, room)
-                await connection.execute(self._sql.forget_room, room)
+    async def _each(
+        self,
+        connection: Any,  # noqa: ANN401 - the driver ships no types
+        work: Callable[..., Awaitable[None]],
+        rooms: str,
+        *measures: int,
+    ) -> None:
+        """Do the work for each of the rooms, once; what goes wrong with one is told at the end."""
+        after = 0
+        while page := await connection.fetch(rooms, after, *measures):
+            for room in page:
+                try:
+                    await work(connection, *room)
+                except asyncpg.PostgresError as failure:  # where the line is at fault the next page fails too
+                    self._failure = self._failure or failure
+            after = page[-1][0]
 
-    async def _graphs(self, connection: Any) -> None:  # noqa: ANN401 - the driver ships no types
-        """Make and drop graphs until none is due."""
-        while due := await connection.fetch(self._sql.due, GRAPH_LEAST, GRAPH_DIMENSIONS_MOST):
-            for room, dimensions, is_large in due:
-                if not is_large:
-                    # Told first: nobody counts on a graph that goes.
-                    await connection.execute(self._sql.tell_graph, room, False)
-                await connection.execute(self._sql.drop_graph.format(room=room))
-                if is_large:
-                    part = await connection.fetchval(self._sql.part_of, room)
-                    make = self._sql.make_graph.format(room=room, part=part, dimensions=dimensions)
-                    await connection.execute(make)
-                    await connection.execute(self._sql.tell_graph, room, True)
+    async def _sweep(self, connection: Any, room: int) -> None:  # noqa: ANN401 - the driver ships no types
+        """Delete the rows of a room that was deleted."""
+        await connection.execute(self._sql.drop_graph.format(room=room))
+        while await connection.fetchval(self._sql.sweep_chunks, room, PIECE) == PIECE:
+            pass
+        await connection.execute(self._sql.sweep_documents, room)
+        await connection.execute(self._sql.forget_room, room)
+
+    async def _graph(self, connection: Any, room: int, dimensions: int, is_large: bool) -> None:  # noqa: ANN401, FBT001 - the driver ships no types; it is a column
+        """Make the graph of a room that has grown large, or drop it."""
+        if not is_large:
+            # Told first: nobody counts on a graph that goes.
+            await connection.execute(self._sql.tell_graph, room, False)
+        await connection.execute(self._sql.drop_graph.format(room=room))
+        if is_large:
+            part = await connection.fetchval(self._sql.part_of, room)
+            make = self._sql.make_graph.format(room=room, part=part, dimensions=dimensions)
+            await connection.execute(make)
+            await connection.execute(self._sql.tell_graph, room, True)
 
     async def _vacuum(self, connection: Any) -> None:  # noqa: ANN401 - the driver ships no types
         for table in (*(f"index_chunks_{part}" for part in range(PARTS)), "index_documents", "index_rooms"):

@@ -16,8 +16,10 @@ import asyncpg
 
 from penstock.adapters.index.postgres_rows import from_wire
 from penstock.adapters.index.postgres_sql import PARTS, SCHEMA_VERSION, Sql
+from penstock.adapters.postgres_lending import has_schema
 from penstock.kernel.errors import Invalid
 
+STORE: Final = "The index was"
 LEAST: Final = (0, 8)
 """pgvector before this forgets rows that a filter lets through, and knows no other way."""
 
@@ -29,16 +31,7 @@ async def migrate(dsn: str, timeout_s: float, sql: type[Sql]) -> str:
         async with connection.transaction():
             await connection.execute(sql.lock)
             await _pgvector(connection, sql)
-            await connection.execute(sql.make_versions)
-            found = await connection.fetchval(sql.schema_version) or 0
-            if found > SCHEMA_VERSION:
-                raise Invalid(
-                    "The index was written by a newer Penstock.",
-                    value=found,
-                    limit=SCHEMA_VERSION,
-                    remedy="Start the version of Penstock that wrote it, or a newer one.",
-                )
-            if not found:
+            if not await has_schema(connection, sql, SCHEMA_VERSION, STORE):
                 await connection.execute(sql.schema)
                 for part in range(PARTS):
                     await connection.execute(sql.part.format(n=part, of=PARTS))

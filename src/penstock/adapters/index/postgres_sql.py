@@ -46,7 +46,6 @@ class Sql:
     """Every statement, by name, but for the questions of postgres_questions.py."""
 
     lock = f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"
-    ping = "SELECT 1"
     offered = "SELECT count(*) FROM pg_available_extensions WHERE name = 'vector'"
     installed = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
     install = "CREATE EXTENSION vector"
@@ -189,7 +188,7 @@ class Sql:
 
     # ----------------------------------------------------------------------------------------------- compact
     claim = f"SELECT pg_try_advisory_lock({COMPACT_LOCK})"
-    dead = "SELECT id FROM index_rooms WHERE NOT alive ORDER BY id LIMIT 100"
+    dead = "SELECT id FROM index_rooms WHERE NOT alive AND id > $1 ORDER BY id LIMIT 100"
     sweep_chunks = """
         WITH gone AS (
             DELETE FROM index_chunks WHERE room = $1 AND (document, position) IN (
@@ -201,9 +200,9 @@ class Sql:
     forget_room = "DELETE FROM index_rooms WHERE id = $1"
     # A room that has fallen to half of what a graph is made for loses it again.
     due = """
-        SELECT id, dimensions, chunks >= $1 FROM index_rooms
-        WHERE alive AND dimensions BETWEEN 1 AND $2 AND (
-            (chunks >= $1 AND NOT graph) OR (chunks < $1 / 2 AND graph)
+        SELECT id, dimensions, chunks >= $2 FROM index_rooms
+        WHERE alive AND id > $1 AND dimensions BETWEEN 1 AND $3 AND (
+            (chunks >= $2 AND NOT graph) OR (chunks < $2 / 2 AND graph)
         ) ORDER BY id LIMIT 100
     """
     part_of = "SELECT c.tableoid::regclass::text FROM index_chunks AS c WHERE c.room = $1 LIMIT 1"

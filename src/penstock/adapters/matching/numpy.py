@@ -3,7 +3,7 @@
     compress   float32 rows, marks around  ──▶  one bit a number (its sign), no marks
     match      a question's float32 rows, passages' bits  ──▶  mean over the question's tokens of the best cosine
 
-Promises (those of `embedding/late_interaction.Matcher`): the cosine with a token of signs only is scaled by what signs
+Promises (those of `search/late_interaction.Matcher`): the cosine with a token of signs only is scaled by what signs
 lose on average, √(2/π), so that scores mean what whole vectors' would; at most `ROWS_MOST` rows are spread out at a
 time, whatever is asked; the process starts at the first use.
 """

@@ -92,7 +92,7 @@ class LocalExtractive:
                     request, sentences, question = await asyncio.to_thread(_read, call.body)
                 else:
                     request, sentences, question = _read(call.body)
-                pieces, finish = _bounded(await self._answer(sentences, question), request)
+                pieces, finish = _bounded(await self._answer(sentences, question, call.tenant), request)
         except Invalid as error:
             raise refused(error) from None
         except TimeoutError:
@@ -124,14 +124,14 @@ class LocalExtractive:
     async def close(self) -> None:
         """Nothing is held."""
 
-    async def _answer(self, sentences: list[str], question: str) -> str:
+    async def _answer(self, sentences: list[str], question: str, tenant: str) -> str:
         """Return the answer's text."""
         preface = PREFACE
         quotes: list[str] | None = None
         if self.meaning is not None and sentences and question:
             try:
                 async with asyncio.timeout(MEANING_S):
-                    quotes = await best_meant(self.meaning, sentences, question, QUOTES)
+                    quotes = await best_meant(self.meaning, sentences, question, QUOTES, tenant=tenant)
                 preface = PREFACE_MEANT
             except (PenstockError, TimeoutError):
                 quotes = None

@@ -26,18 +26,19 @@ _DAMP: Final = 60
 class Meaning(Protocol):
     """Turns sentences into vectors of length 1."""
 
-    async def of_all(self, sentences: Sequence[str]) -> Sequence[bytes]:
-        """Return little-endian float32. Raises Unavailable and its kin."""
+    async def of_all(self, sentences: Sequence[str], *, tenant: str) -> Sequence[bytes]:
+        """Return little-endian float32, computed in their tenant's name. Raises Unavailable and its kin."""
         ...
 
 
-async def best_meant(meaning: Meaning, sentences: Sequence[str], question: str, count: int) -> list[str]:
+async def best_meant(
+    meaning: Meaning, sentences: Sequence[str], question: str, count: int, *, tenant: str
+) -> list[str]:
     """Return at most `count` sentences: the best ones, in their own order. Raises what `meaning` raises."""
     words = {position: score for position, _, score in word_scores(sentences, question)}
     places = sorted(range(len(sentences)), key=lambda at: (-words.get(at, 0.0), at))[:SENTENCES_MOST]
-    asked, *rows = [
-        array("f", row) for row in await meaning.of_all([question, *(sentences[at] for at in places)])
-    ]
+    found = await meaning.of_all([question, *(sentences[at] for at in places)], tenant=tenant)
+    asked, *rows = [array("f", row) for row in found]
     cosines = {at: sum(map(mul, asked, row)) for at, row in zip(places, rows, strict=True)}
     by_words = [at for at in places if at in words]
     by_meaning = sorted(places, key=lambda at: (-cosines[at], at))

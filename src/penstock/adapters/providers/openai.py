@@ -56,7 +56,7 @@ class OpenAIProvider(VendorProvider):
         """
         quirks = QUIRKS.get(vendor or name, PLAIN)
         self._rerank = quirks.rerank
-        self.rerank_dialect = quirks.rerank.dialect
+        self.rerank_dialects = (quirks.rerank.dialect,)
         super().__init__(
             name,
             Manner(

@@ -17,6 +17,8 @@ TEXT_BYTES = 512
 VALUE_BYTES = 1 << 20
 WRITES_MOST = 100
 PAGE_MOST = 1_000
+BEHIND_ALL = "\U0010ffff" * (TEXT_BYTES // 4 + 1)
+"""Sorts behind every id: no text is greater, and it is longer than an id may be."""
 
 Place = tuple[str, str, str]
 """Where a row stands: collection, tenant, id."""

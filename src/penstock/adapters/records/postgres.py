@@ -12,14 +12,15 @@ again, `ATTEMPTS` times in all; one whose fate is unknown (the line broke) never
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any, cast
 
 import asyncpg
 import msgspec
 
+from penstock.adapters.postgres_lending import Lender, has_schema
 from penstock.adapters.records.plan import (
+    BEHIND_ALL,
     Catalogue,
     Change,
     Entry,
@@ -31,9 +32,10 @@ from penstock.adapters.records.plan import (
     check_text,
 )
 from penstock.adapters.records.postgres_sql import FOREIGN, RETRYABLE, SCHEMA_VERSION, Sql, translated
-from penstock.kernel.errors import Invalid, Overloaded, Unavailable
+from penstock.kernel.errors import Unavailable
 from penstock.ports.records import Collection, Row, Write
 
+STORE = "The records were"
 POOL_MOST = 10
 WAITING_MOST = 1_024
 ATTEMPTS = 5
@@ -50,9 +52,14 @@ class PostgresRecords:
         """Use `open`."""
         self._pool = pool
         self._catalogue = catalogue
-        self._timeout_s = timeout_s
-        self._calls = 0
-        self._is_open = True
+        self._lender = Lender(
+            pool,
+            STORE,
+            timeout_s=timeout_s,
+            most=POOL_MOST,
+            waiting_most=WAITING_MOST,
+            translated=translated,
+        )
 
     @classmethod
     async def open(
@@ -86,7 +93,7 @@ class PostgresRecords:
     async def transact(self, writes: Sequence[Write]) -> Sequence[int]:
         """Apply all writes or none. See ports/records.py."""
         self._catalogue.check_writes(writes)
-        async with self._connection() as connection:
+        async with self._lender.connection() as connection:
             for attempt in range(ATTEMPTS):
                 try:
                     async with connection.transaction():
@@ -120,6 +127,18 @@ class PostgresRecords:
         where = (collection, tenant.encode(), index, value.encode(), after.encode(), limit)
         return await self._rows(self.sql.find, *where)
 
+    async def latest(
+        self, collection: str, tenant: str, index: str, value: str, *, before: str = "", limit: int = 100
+    ) -> Sequence[Row]:
+        """Return a page of the rows with that index value, the last first."""
+        self._catalogue.check_scope(collection, tenant)
+        self._catalogue.check_index(collection, index, value)
+        check_page(before, limit)
+        until = (before or BEHIND_ALL).encode()
+        return await self._rows(
+            self.sql.latest, collection, tenant.encode(), index, value.encode(), until, limit
+        )
+
     async def scan(self, collection: str, tenant: str, *, after: str = "", limit: int = 100) -> Sequence[Row]:
         """Return a page of the rows."""
         self._catalogue.check_scope(collection, tenant)
@@ -129,52 +148,19 @@ class PostgresRecords:
     async def count(self, collection: str, tenant: str) -> int:
         """Return the number of rows."""
         self._catalogue.check_scope(collection, tenant)
-        async with self._connection() as connection:
+        async with self._lender.connection() as connection:
             return await connection.fetchval(self.sql.count, collection, tenant.encode())
 
     async def healthy(self) -> bool:
         """Tell whether PostgreSQL answers in time."""
-        try:
-            async with self._connection() as connection:
-                return await connection.fetchval(self.sql.ping) == 1
-        except Unavailable:
-            return False
+        return await self._lender.healthy()
 
     async def close(self) -> None:
         """Close every connection; later calls raise Unavailable."""
-        self._is_open = False
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._pool.close()
-        except TimeoutError:
-            self._pool.terminate()
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncGenerator[Any]:
-        """Lend a connection, all within the timeout; what the driver raises meanwhile is translated."""
-        if not self._is_open:
-            raise Unavailable("The records were closed.")
-        if self._calls >= POOL_MOST + WAITING_MOST:
-            raise Overloaded("Too many calls wait for PostgreSQL.", limit=WAITING_MOST, retry_after_s=1.0)
-        self._calls += 1
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                connection = await self._pool.acquire()
-                try:
-                    yield connection
-                except (TimeoutError, asyncio.CancelledError):
-                    # It may be in the middle of anything, and asking a server that hangs to stop would hang as well.
-                    connection.terminate()
-                    raise
-                finally:
-                    await self._pool.release(connection)
-        except FOREIGN as error:
-            raise translated(error) from error
-        finally:
-            self._calls -= 1
+        await self._lender.close()
 
     async def _rows(self, sql: str, *bindings: object) -> list[Row]:
-        async with self._connection() as connection:
+        async with self._lender.connection() as connection:
             found = await connection.fetch(sql, *bindings)
         return [
             Row(id_.decode(), value, version, msgspec.msgpack.decode(indexed, type=dict[str, str]))
@@ -184,17 +170,7 @@ class PostgresRecords:
     async def _migrate(self) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(self.sql.lock)
-            await connection.execute(self.sql.make_versions)
-            found = await connection.fetchval(self.sql.schema_version) or 0
-            if found > SCHEMA_VERSION:
-                remedy = "Start the version of Penstock that wrote them, or a newer one."
-                raise Invalid(
-                    "The records were written by a newer Penstock.",
-                    value=found,
-                    limit=SCHEMA_VERSION,
-                    remedy=remedy,
-                )
-            if not found:
+            if not await has_schema(connection, self.sql, SCHEMA_VERSION, STORE):
                 await connection.execute(self.sql.schema)
             for collection, index, sole in self._catalogue.declared():
                 remembered = await connection.fetchval(self.sql.remembered, collection, index)

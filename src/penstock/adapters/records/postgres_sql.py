@@ -50,7 +50,6 @@ class Sql:
     """
     remembered = "SELECT sole FROM records_declared WHERE collection = $1 AND name = $2"
     remember = "INSERT INTO records_declared (collection, name, sole) VALUES ($1, $2, $3)"
-    ping = "SELECT 1"
     # Locked in one order by every transaction, so that two of them wait for each other rather than deadlock.
     stored = """
         SELECT r.collection, r.tenant, r.id, r.version, r.value IS NOT NULL, r.indexed
@@ -84,6 +83,7 @@ class Sql:
         WHERE e.collection = $1 AND e.tenant = $2 AND e.name = $3 AND e.value = $4 AND e.id > $5
         ORDER BY e.id LIMIT $6
     """
+    latest = find.replace("e.id > $5", "e.id < $5").replace("ORDER BY e.id", "ORDER BY e.id DESC")
     scan = """
         SELECT id, value, version, indexed FROM records_rows
         WHERE collection = $1 AND tenant = $2 AND id > $3 AND value IS NOT NULL ORDER BY id LIMIT $4

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 import apsw
 
-from penstock.adapters.records.plan import Catalogue, check_page, check_text
+from penstock.adapters.records.plan import BEHIND_ALL, Catalogue, check_page, check_text
 from penstock.adapters.records.sqlite_file import Sql, SqliteFile, translated
 from penstock.kernel.clock import Clock
 from penstock.kernel.errors import Invalid, Overloaded, PenstockError, Unavailable
@@ -165,6 +165,16 @@ class SqliteRecords:
         return await self._read(
             lambda file: file.rows(Sql.find, (collection, tenant, index, value, after, limit))
         )
+
+    async def latest(
+        self, collection: str, tenant: str, index: str, value: str, *, before: str = "", limit: int = 100
+    ) -> Sequence[Row]:
+        """Return a page of the rows with that index value, the last first."""
+        self._catalogue.check_scope(collection, tenant)
+        self._catalogue.check_index(collection, index, value)
+        check_page(before, limit)
+        where = (collection, tenant, index, value, before or BEHIND_ALL, limit)
+        return await self._read(lambda file: file.rows(Sql.latest, where))
 
     async def scan(self, collection: str, tenant: str, *, after: str = "", limit: int = 100) -> Sequence[Row]:
         """Return a page of the rows."""

@@ -80,6 +80,7 @@ class Sql:
         WHERE e.collection = ? AND e.tenant = ? AND e.name = ? AND e.value = ? AND e.id > ?
         ORDER BY e.id LIMIT ?
     """
+    latest = find.replace("e.id > ?", "e.id < ?").replace("ORDER BY e.id", "ORDER BY e.id DESC")
     scan = """
         SELECT id, value, version, indexed FROM rows
         WHERE collection = ? AND tenant = ? AND id > ? AND value IS NOT NULL ORDER BY id LIMIT ?

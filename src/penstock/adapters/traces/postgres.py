@@ -13,19 +13,19 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any, cast
 
 import asyncpg
 
+from penstock.adapters.postgres_lending import Lender, has_schema
 from penstock.adapters.traces import questions
 from penstock.adapters.traces.batches import Row, check_times, event_of, may_be_kept, prepared
 from penstock.adapters.traces.postgres_sql import FOREIGN, RETRYABLE, SCHEMA_VERSION, Sql, translated
-from penstock.kernel.errors import Invalid, Overloaded, Unavailable
 from penstock.kernel.events import RequestEvent
 from penstock.ports.traces import HOUR_S, TRIM_MOST, Batch, Total, TraceFilter, TracePage
 
+STORE = "The traces were"
 POOL_MOST = 4
 WAITING_MOST = 256
 ATTEMPTS = 5
@@ -43,9 +43,14 @@ class PostgresTraces:
     def __init__(self, pool: Any, timeout_s: float) -> None:  # noqa: ANN401 - the driver ships no types
         """Use `open`."""
         self._pool = pool
-        self._timeout_s = timeout_s
-        self._calls = 0
-        self._is_open = True
+        self._lender = Lender(
+            pool,
+            STORE,
+            timeout_s=timeout_s,
+            most=POOL_MOST,
+            waiting_most=WAITING_MOST,
+            translated=translated,
+        )
 
     @classmethod
     async def open(cls, dsn: str, timeout_s: float = 5.0) -> PostgresTraces:
@@ -76,7 +81,7 @@ class PostgresTraces:
     async def add(self, batch: Batch) -> None:
         """Keep a batch, once. See ports/traces.py."""
         columns = await asyncio.get_running_loop().run_in_executor(None, _columns_of, batch)
-        async with self._connection() as connection:
+        async with self._lender.connection() as connection:
             for attempt in range(ATTEMPTS):
                 try:
                     async with connection.transaction():
@@ -91,7 +96,7 @@ class PostgresTraces:
         """Return one kept event."""
         if not may_be_kept(request_id):
             return None
-        async with self._connection() as connection:
+        async with self._lender.connection() as connection:
             body = await connection.fetchval(self.sql.get, request_id.encode())
         return event_of(body) if body else None
 
@@ -109,70 +114,28 @@ class PostgresTraces:
         if totals_before_s is None:
             totals_before_s = before_s
         check_times(before_s, totals_before_s)
-        async with self._connection() as connection:
+        async with self._lender.connection() as connection:
             await connection.execute(self.sql.trim_batches, before_s, TRIM_MOST)
             await connection.execute(self.sql.trim_totals, math.floor(totals_before_s) - HOUR_S, TRIM_MOST)
             return await connection.fetchval(self.sql.trim_events, before_s, TRIM_MOST)
 
     async def healthy(self) -> bool:
         """Tell whether PostgreSQL answers in time."""
-        try:
-            async with self._connection() as connection:
-                return await connection.fetchval(self.sql.ping) == 1
-        except Unavailable:
-            return False
+        return await self._lender.healthy()
 
     async def close(self) -> None:
         """Close every connection; later calls raise Unavailable."""
-        self._is_open = False
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._pool.close()
-        except TimeoutError:
-            self._pool.terminate()
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncGenerator[Any]:
-        """Lend a connection, all within the timeout; what the driver raises meanwhile is translated."""
-        if not self._is_open:
-            raise Unavailable("The traces were closed.")
-        if self._calls >= POOL_MOST + WAITING_MOST:
-            raise Overloaded("Too many calls wait for PostgreSQL.", limit=WAITING_MOST, retry_after_s=1.0)
-        self._calls += 1
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                connection = await self._pool.acquire()
-                try:
-                    yield connection
-                except (TimeoutError, asyncio.CancelledError):
-                    # It may be in the middle of anything, and asking a server that hangs to stop would hang as well.
-                    connection.terminate()
-                    raise
-                finally:
-                    await self._pool.release(connection)
-        except FOREIGN as error:
-            raise translated(error) from error
-        finally:
-            self._calls -= 1
+        await self._lender.close()
 
     async def _ask(self, question: questions.Question) -> Any:  # noqa: ANN401 - the driver ships no types
         bindings = [value.encode() if isinstance(value, str) else value for value in question.bindings]
-        async with self._connection() as connection:
+        async with self._lender.connection() as connection:
             return await connection.fetch(question.text, *bindings)
 
     async def _migrate(self) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(self.sql.lock)
-            await connection.execute(self.sql.make_versions)
-            found = await connection.fetchval(self.sql.schema_version) or 0
-            if found > SCHEMA_VERSION:
-                raise Invalid(
-                    "The traces were written by a newer Penstock.",
-                    value=found,
-                    limit=SCHEMA_VERSION,
-                    remedy="Start the version of Penstock that wrote them, or a newer one.",
-                )
-            if not found:
+            if not await has_schema(connection, self.sql, SCHEMA_VERSION, STORE):
                 await connection.execute(self.sql.schema)
 
     async def _put(self, connection: Any, batch: Batch, columns: _Columns) -> None:  # noqa: ANN401 - the driver ships no types

@@ -52,7 +52,6 @@ class Sql:
         CREATE INDEX traces_totals_org ON traces_totals (org, hour_s);
         INSERT INTO traces_schema (version) VALUES (1);
     """
-    ping = "SELECT 1"
     batch = "INSERT INTO traces_batches (id, at_s) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING 1"
     # One array a column: a batch is one message, however many rows it has.
     events = """

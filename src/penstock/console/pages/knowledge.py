@@ -185,19 +185,22 @@ async def delete(visit: Visit, client: Client) -> Response:
 
 
 async def jobs(visit: Visit, client: Client) -> Response:
-    """Show its jobs, the latest first."""
-    found, every = await asyncio.gather(
-        client.collections.get(_name(visit)), client.collections.jobs(_name(visit))
+    """Show a page of its jobs, the latest first."""
+    after = visit.query("after")[:64]
+    found, page = await asyncio.gather(
+        client.collections.get(_name(visit)),
+        client.collections.job_page(_name(visit), after, JOBS_SHOWN),
     )
     base = f"{path_of(found.name)}/jobs"
-    latest = sorted(every, key=lambda job: (job.created_at, job.id), reverse=True)[:JOBS_SHOWN]
     return _render(
         visit,
         "pages/knowledge_jobs.html",
         found,
-        rows=[(job, f"{base}/{quote(job.id, safe='')}") for job in latest],
-        total=len(every),
-        is_open=any(job.is_open for job in latest),
+        rows=[(job, f"{base}/{quote(job.id, safe='')}") for job in page.jobs],
+        here=f"{base}?{urlencode({'after': after})}" if after else base,
+        newest=base if after else "",
+        older=f"{base}?{urlencode({'after': page.after})}" if page.after else "",
+        is_open=any(job.is_open for job in page.jobs),
     )
 
 

@@ -23,6 +23,7 @@ from penstock.mechanisms.webhooks import Target, Waiting
 
 ROUTES: Final = Routes("alerts")
 LISTED_MOST: Final = 1_000
+"""Messages shown that wait, and as many that were given up."""
 UNREACHED: Final = "it could not be reached"
 
 
@@ -87,19 +88,18 @@ async def list_deliveries(by: By, api: Api, org: Org = "") -> Deliveries:
     is_owner = by.principal.role == "owner"
     wanted = "" if is_owner and not org else must_reach(by.principal, org)
     found = [
-        *(_delivery(each, "waiting") for each in await told.waiting(limit=LISTED_MOST)),
-        *(_delivery(each, "dead") for each in await told.waiting(dead=True, limit=LISTED_MOST)),
-        *(_delivery(each, "taken") for each in told.taken),
+        *(_delivery(each, "waiting") for each in await told.waiting(org=wanted, limit=LISTED_MOST)),
+        *(_delivery(each, "dead") for each in await told.waiting(dead=True, org=wanted, limit=LISTED_MOST)),
+        *(_delivery(each, "taken") for each in told.taken if not wanted or each.message.org == wanted),
     ]
     hosts = {} if is_owner else {each.name: _host(each) for each in told.targets}
-    mine = [_without(hosts, each) for each in found if not wanted or each.org == wanted]
     return Deliveries(
         targets=[
             _target(each, wanted, is_owner=is_owner)
             for each in told.targets
             if not wanted or not each.orgs or wanted in each.orgs
         ],
-        deliveries=sorted(mine, key=lambda each: -each.at_s),
+        deliveries=sorted([_without(hosts, each) for each in found], key=lambda each: -each.at_s),
     )
 
 

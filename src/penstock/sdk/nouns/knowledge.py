@@ -24,6 +24,7 @@ from penstock.sdk.knowledge import (
     DocumentPage,
     DocumentRequest,
     Job,
+    JobPage,
     Migration,
     SearchAnswer,
     SearchRequest,
@@ -71,10 +72,19 @@ class CollectionCalls(Calls):
         return await self._v1("POST", inside(name, "bulk"), Job, body=body, headers=headers)
 
     async def add_bytes(
-        self, name: str, content: bytes, media_type: str = "", *, id: str = "", file: str = ""
+        self,
+        name: str,
+        content: bytes,
+        media_type: str = "",
+        *,
+        id: str = "",
+        file: str = "",
+        acl: Sequence[str] = (),
     ) -> Job:
-        """Have one document indexed as it is, without base64; `file` is its name."""
-        given = {"id": id, "name": file}
+        """Have one document indexed as it is, without base64; `file` is its name, `acl` are its labels."""
+        if any("," in label or not label for label in acl):
+            raise Invalid("This label cannot be said in an address.", field="acl", value=",".join(acl)[:200])
+        given = {"id": id, "name": file, "acl": ",".join(acl)}
         query = urlencode({key: value for key, value in given.items() if value})
         headers = f"content-type: {media_type or 'application/octet-stream'}\r\n"
         if not headers.isascii() or not headers.removesuffix("\r\n").isprintable():
@@ -88,8 +98,7 @@ class CollectionCalls(Calls):
 
     async def document_page(self, name: str, after: str = "", limit: int = PAGE) -> DocumentPage:
         """Return up to `limit` documents (at most 100) that come after the id `after`."""
-        query = urlencode({"after": after, "limit": limit} if after else {"limit": limit})
-        page = await self._v1("GET", f"{inside(name, 'documents')}?{query}", _Page)
+        page = await self._v1("GET", f"{inside(name, 'documents')}?{_page_query(after, limit)}", _Page)
         documents = decoded(page.data, tuple[DocumentInfo, ...], "documents")
         return DocumentPage(documents=documents, after=(page.last_id or "") if page.has_more else "")
 
@@ -102,12 +111,28 @@ class CollectionCalls(Calls):
         await self._v1("DELETE", inside(name, "documents", document), dict[str, object])
 
     async def jobs(self, name: str) -> tuple[Job, ...]:
-        """Return the jobs of a collection."""
+        """Return the jobs of a collection, the newest first."""
         return await self._pages(inside(name, "jobs"), tuple[Job, ...])
 
+    async def job_page(self, name: str, after: str = "", limit: int = PAGE) -> JobPage:
+        """Return up to `limit` jobs (at most 100), the newest first; with `after`, those older than that one."""
+        path = inside(name, "jobs")
+        page = await self._v1("GET", f"{path}?{_page_query(after, limit)}", _Page)
+        jobs = decoded(page.data, tuple[Job, ...], path)
+        return JobPage(jobs=jobs, after=(page.last_id or "") if page.has_more else "")
+
     async def job(self, name: str, job: str) -> Job:
-        """Return one job with its failures. Raises NotFound."""
-        return await self._v1("GET", inside(name, "jobs", job), Job)
+        """Return one job, with all its failures once it has ended, with the first of them before. Raises NotFound."""
+        path = f"{inside(name, 'jobs', job)}?limit={PAGE}"
+        found = await self._v1("GET", path, Job)
+        failures, after = [*found.failures], found.last_failure
+        while after and not found.is_open and len(failures) < ROWS_MAX:
+            page = await self._v1("GET", f"{path}&{urlencode({'after': after})}", Job)
+            failures += page.failures
+            after = page.last_failure
+        return msgspec.structs.replace(
+            found, failures=tuple(failures), has_more_failures=bool(after), last_failure=after
+        )
 
     async def retry(self, name: str, job: str) -> Job:
         """Have what failed, and may succeed, tried again."""
@@ -152,8 +177,7 @@ class CollectionCalls(Calls):
         rows: list[T] = []
         after: str | None = ""
         while after is not None and len(rows) < ROWS_MAX:
-            query = urlencode({"after": after, "limit": PAGE} if after else {"limit": PAGE})
-            reply = await self._transport.call("GET", f"{COLLECTIONS}{path}?{query}")
+            reply = await self._transport.call("GET", f"{COLLECTIONS}{path}?{_page_query(after, PAGE)}")
             page = decoded(reply.body, _Page, path)
             rows.extend(decoded(page.data, kind, path))
             after = page.last_id if page.has_more else None
@@ -209,6 +233,10 @@ class _Embedded(msgspec.Struct, frozen=True):
     model: str
     data: tuple[_Vector, ...]
     usage: Mapping[str, int]
+
+
+def _page_query(after: str, limit: int) -> str:
+    return urlencode({"after": after, "limit": limit} if after else {"limit": limit})
 
 
 def _floats(embedding: str | tuple[float, ...]) -> tuple[float, ...]:

@@ -8,8 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,49 +17,12 @@ from penstock.adapters.index.embedded_engine import Engine
 from penstock.adapters.index.embedded_sql import SCHEMA_VERSION
 from penstock.adapters.index.embedded_upkeep import Upkeep
 from penstock.adapters.index.embedded_wire import Limits
-from penstock.contracts.index_search import SPACE, asked, document, ids, towards
+from penstock.contracts.index_search import SPACE, asked, document, ids
 from penstock.kernel.errors import Unavailable
 from penstock.ports.index import Place, Question
 from tests.contracts.index_engines import LARGE, found_in
 from tests.support import run
-
-HERE = Place("acme", "papers")
-
-
-@pytest.fixture
-def opened(tmp_path) -> Iterator[Callable[..., Engine]]:
-    """Give a function that opens an engine on one folder; the one before is closed first."""
-    engines: list[Engine] = []
-
-    def opening(limits: Limits = LARGE) -> Engine:
-        while engines:
-            engines.pop().close()
-        engines.append(Engine(tmp_path / "index", limits))
-        return engines[-1]
-
-    yield opening
-    for engine in engines:
-        engine.close()
-
-
-def filled(engine: Engine, place: Place = HERE, count: int = 40) -> None:
-    engine.put(
-        place, SPACE, [document(f"d{i:03}", f"water {i}", vector=towards(i)) for i in range(count)], "fp32"
-    )
-
-
-def settled(engine: Engine) -> None:
-    seen = engine.compact(0)
-    while not (seen := engine.compact(seen.round)).ended:
-        time.sleep(0.005)
-    assert not seen.error, seen.error
-
-
-def all_there(engine: Engine, place: Place = HERE, count: int = 40) -> None:
-    found = engine.search(place, SPACE, asked(200))
-    wanted = {f"d{i:03}" for i in range(count)}
-    assert set(ids(found.dense)) == wanted == set(ids(found.words))
-
+from tests.unit.adapters.index.engine_scene import HERE, THERE, all_there, filled, settled, until
 
 # ------------------------------------------------------------------------------------------------ made anew
 
@@ -113,10 +74,7 @@ def test_a_graph_that_cannot_be_built_costs_no_answer(opened, monkeypatch):
     engine = opened()
     filled(engine)
     all_there(engine)
-    deadline = time.monotonic() + 10
-    while not engine.status().failures and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert engine.status().failures
+    until(lambda: engine.status().failures)
     all_there(engine)
     monkeypatch.undo()
     settled(engine)
@@ -144,14 +102,15 @@ def test_words_that_cannot_be_kept_are_made_anew(opened, monkeypatch):
 
 
 def test_memory_is_bounded_and_who_was_let_go_is_found_again(opened):
-    engine = opened(Limits(memory_bytes=5 << 20))
+    most = 700 << 10
+    engine = opened(Limits(memory_bytes=most))
     places = [Place(f"tenant {number}", "papers") for number in range(12)]
     for place in places:
         filled(engine, place)
     for _ in range(2):
         for place in places:
             all_there(engine, place)
-            assert engine.status().loaded_bytes <= 5 << 20
+            assert engine.status().loaded_bytes <= most
     assert engine.status().loaded < len(places)
     assert engine._library.evictions >= len(places)
 
@@ -168,7 +127,7 @@ def test_what_was_deleted_makes_room_in_memory_too(opened):
 def test_a_deleted_collection_leaves_the_disk(opened, tmp_path):
     engine = opened()
     filled(engine)
-    filled(engine, Place("other", "papers"), count=30)
+    filled(engine, THERE, count=30)
     settled(engine)
     before = engine.status()
     assert engine.delete(HERE, None, "") == 40
@@ -178,7 +137,7 @@ def test_a_deleted_collection_leaves_the_disk(opened, tmp_path):
     assert after.disk_bytes < before.disk_bytes
     assert len(list((tmp_path / "index" / "spaces").iterdir())) == 1
     assert not found_in(tmp_path, b"water 39")
-    all_there(engine, Place("other", "papers"), count=30)
+    all_there(engine, THERE, count=30)
 
 
 def test_a_deleted_word_leaves_the_dictionary(opened):

@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 
 from penstock.adapters.providers import local
 from penstock.adapters.providers.local import NOTHING, PREFACE, PREFACE_MEANT, LocalExtractive
@@ -26,9 +27,11 @@ class Topics:
     def __init__(self, fault: Exception | None = None, *, is_slow: bool = False) -> None:
         self.fault, self.is_slow = fault, is_slow
         self.asked: list[str] = []
+        self.tenants: list[str] = []
 
-    async def of_all(self, sentences: Sequence[str]) -> Sequence[bytes]:
+    async def of_all(self, sentences: Sequence[str], *, tenant: str) -> Sequence[bytes]:
         self.asked = list(sentences)
+        self.tenants.append(tenant)
         if self.is_slow:
             await asyncio.sleep(60)
         if self.fault is not None:
@@ -44,15 +47,17 @@ def answer(question: str, meaning: Topics | None, text: str = TEXT) -> str:
     async def work() -> str:
         provider = LocalExtractive()
         provider.meaning = meaning
-        reply = await provider.chat(ask(question, text=text))
+        reply = await provider.chat(replace(ask(question, text=text), tenant="acme/search"))
         return text_of(parse_reply(await reply.read(1 << 20)))
 
     return run(work())
 
 
 def test_what_shares_no_word_is_found_by_its_meaning_and_the_first_line_says_so() -> None:
-    first, *quotes = answer("When is oil due?", Topics()).splitlines()
+    meaning = Topics()
+    first, *quotes = answer("When is oil due?", meaning).splitlines()
     assert first == PREFACE_MEANT and quotes == ["\u201cLubricate the turbine weekly.\u201d"]
+    assert meaning.tenants == ["acme/search"], "in the asker's own name"
     assert answer("When is oil due?", None) == NOTHING
 
 
@@ -76,7 +81,9 @@ def test_a_meaning_that_does_not_answer_leaves_the_words(
 def test_what_is_looked_at_is_bounded_and_what_shares_words_comes_first() -> None:
     sentences = [f"Filler number {at}." for at in range(500)] + ["The oil is in the shed."]
     meaning = Topics()
-    assert run(best_meant(meaning, sentences, "Where is the oil?", 3)) == ["The oil is in the shed."]
+    assert run(best_meant(meaning, sentences, "Where is the oil?", 3, tenant="t")) == [
+        "The oil is in the shed."
+    ]
     assert len(meaning.asked) == SENTENCES_MOST + 1 and meaning.asked[1] == sentences[-1]
 
 

@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from penstock.adapters.records.sqlite import SqliteRecords
 from penstock.adapters.traces.sqlite import SqliteTraces
+from penstock.gateway.management.oversight import PART_CHARS
 from penstock.gateway.management.oversight_part import OversightPart
 from penstock.mechanisms import webhooks
 from penstock.mechanisms.alerts import book
@@ -90,6 +92,29 @@ def test_a_question_is_asked_of_the_callers_organisation_and_audited(tmp_path: P
             foreign = await it.ask("POST", QUERY, {"sql": "SELECT 1", "org": "other"}, by=auditor)
             assert (foreign.status, len(lake.questions)) == (403, 1)
             assert (await it.ask("POST", QUERY, {"sql": "x"}, by=await it.as_("developer"))).status == 403
+
+    office(tmp_path, case)
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("SELECT 1", 1),
+        ("\x01" * PART_CHARS, 1),
+        ("\x01" * PART_CHARS + "x", 2),
+        ("-- " + "\x01" * 16_000 + "\nSELECT mia", 13),
+        ("é" * 16_384, 13),
+    ],
+    ids=["short", "at a row's bound", "over it", "padded", "longest"],
+)
+def test_a_question_is_audited_to_its_last_word(tmp_path: Path, sql: str, rows: int) -> None:
+    async def case(it: Office) -> None:
+        async with overseen(it, tmp_path, Asked()):
+            assert (await it.ask("POST", QUERY, {"sql": sql}, by=await it.as_("auditor"))).status == 200
+        told = [msgspec.json.decode(each.after) for each in await it.told() if each.action == "audit.query"]
+        assert "".join(each["sql"] for each in told) == sql
+        parts = [(each["part"], each["parts"]) for each in told if "part" in each]
+        assert parts == ([(number, rows) for number in range(1, rows + 1)] if rows > 1 else [])
 
     office(tmp_path, case)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from penstock.gateway.management.telling import UNREACHED
+from penstock.gateway.management.telling import LISTED_MOST, UNREACHED
 from penstock.mechanisms.webhooks import Message
 from tests.unit.gateway.management.office import ORG, Office, office
 from tests.unit.gateway.management.test_oversight import TEST, overseen
+from tests.unit.mechanisms.test_webhooks import write_many
 
 RULES, DELIVERIES = "/api/v1/alerts/rules", "/api/v1/alerts/deliveries"
 
@@ -63,6 +64,20 @@ def test_messages_are_seen_by_whom_they_are_about_with_what_became_of_them(tmp_p
             assert [each["name"] for each in theirs["targets"]] == ["all"]
             admin = await it.as_("admin")
             assert (await it.ask("GET", f"{DELIVERIES}?org=other", by=admin)).status == 403
+
+    office(tmp_path, case)
+
+
+def test_a_thousand_messages_of_another_organisation_hide_none_of_ones_own(tmp_path: Path) -> None:
+    async def case(it: Office) -> None:
+        async with overseen(it, tmp_path) as part:
+            await write_many(part.webhooks, part.webhooks._records, "other", LISTED_MOST + 1)
+            await write_many(part.webhooks, part.webhooks._records, ORG, 2)
+            mine = (await it.ask("GET", DELIVERIES, by=await it.as_("admin"))).json["deliveries"]
+            assert [(each["org"], each["text"]) for each in mine if each["target"] == "ours"] == [
+                (ORG, "1"),
+                (ORG, "0"),
+            ]
 
     office(tmp_path, case)
 

@@ -1,0 +1,1 @@
+"""Questions to passages: by meaning and by words, fused, reranked, with one calibrated score."""
