@@ -74,7 +74,7 @@ def test_no_ingest_begins_while_queries_wait(tmp_path: Path, monkeypatch: pytest
         encoder.gate.clear()
         ingest = asked(scene.client, texts(200, name="i"), INGEST)
         await until(lambda: len(encoder.batches) == 1)
-        queries = [asked(scene.client, texts(60, name=f"q{n}")) for n in range(4)]
+        queries = [asked(scene.client, texts(60, name=f"q{n}")) for n in range(3)]
         batcher = scene.it.platform.embedding.pools["counting"].batcher
         await until(lambda: batcher.waiting_tokens("query") > 6_000)
         encoder.gate.set()
@@ -117,7 +117,7 @@ def test_a_full_queue_is_429_with_the_time_it_takes_and_nothing_is_charged(
         others = [await scene.other(f"team{n}") for n in range(3)]
         held = [asked(client, texts(20, name=f"h{n}")) for n, client in enumerate(others)]
         batcher = scene.it.platform.embedding.pools["counting"].batcher
-        await until(lambda: batcher.waiting_tokens("query") > 500)
+        await until(lambda: batcher.waiting_tokens("query") > 1_300)
         with pytest.raises(RateLimitError) as full:
             await scene.client.embeddings.create(model=COUNTING, input=texts(20, name="late"))
         assert full.value.code == "rate_limit_exceeded"

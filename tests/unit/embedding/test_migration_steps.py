@@ -142,6 +142,32 @@ def test_what_was_called_off_during_its_check_is_not_switched(tmp_path: Path) ->
     run(steps())
 
 
+def test_documents_that_go_or_change_during_the_check_tell_nothing_of_the_new_space(tmp_path: Path) -> None:
+    async def steps() -> None:
+        async with desk(tmp_path) as it:
+            it.work()
+            collection = await filled(it)
+            begun = await it.migrations.start(collection, "m/two", KIM.key_id)
+            job = await it.library.jobs.get(begun.job)
+            assert job is not None
+            await it.ended(job)
+
+            async def changed(verb: str, _place: Place, space: str, _ids: Sequence[str]) -> None:
+                if verb == "search" and space == "m/two@1":
+                    it.index.before = None
+                    now = await as_it_is(it, collection)
+                    for name in ("d1", "d2", "d3"):
+                        await it.removal.document(now, name)
+                    await it.ended(await it.put(collection, d4="about something else altogether"))
+
+            it.index.before = changed
+            done = await advanced(it, begun, "failed", "switched")
+            assert (done.state, done.reason) == ("switched", "")
+            assert done.check is not None and (done.check.probes, done.check.known_after) == (8, 1.0)
+
+    run(steps())
+
+
 def test_what_was_switched_is_not_called_off(tmp_path: Path) -> None:
     async def steps() -> None:
         async with desk(tmp_path) as it:

@@ -5,7 +5,7 @@
                                                                           ─▶ the ten nearest, found and exact
 
 Promises: the same documents make the same probes; they are asked as the search is asked, with the labels of the
-document. A space passes when
+document; one that was changed or deleted meanwhile tells nothing, and counts on neither side. A space passes when
 - the search finds known documents in it at least as well as in the one before, one probe aside;
 - vectors alone find a probe's document, or one that says the very same, among the nearest at least as well as before, a
   tenth and what chance may do aside; where nobody can ask the space before, clearly more often than vectors that mean
@@ -16,7 +16,10 @@ document. A space passes when
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import compress
 from math import sqrt
+from statistics import mean
 from typing import Final, NamedTuple, Protocol
 
 from msgspec.structs import replace
@@ -26,6 +29,7 @@ from penstock.embedding.catalog.embedder import is_alive
 from penstock.embedding.catalog.library import Library
 from penstock.embedding.migrations.migration import Check
 from penstock.kernel.context import Principal
+from penstock.kernel.errors import Unavailable
 from penstock.ports.index import Found, Hit, Question, Row
 
 PROBES_MOST: Final = 40
@@ -39,6 +43,7 @@ LEFT_OUT: Final = 10
 """One word in so many is not asked for: that changes what a text means little, and what is made of its bytes wholly."""
 WORDS: Final = 12
 LETTERS: Final = 240
+AGAIN_S: Final = 1.0
 
 
 class Finder(Protocol):
@@ -61,6 +66,25 @@ class Probe(NamedTuple):
     labels: tuple[str, ...]
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What became of each probe in one space: found by the search, found by its vector alone, and the share of the
+    exact nearest that the index finds.
+    """
+
+    known: list[bool] = field(default_factory=list[bool])
+    meant: list[bool] = field(default_factory=list[bool])
+    dense: list[float] = field(default_factory=list[float])
+
+    def of(self, lasting: Sequence[bool]) -> _Seen:
+        """Return the same of the probes that last."""
+        return _Seen(
+            list(compress(self.known, lasting)),
+            list(compress(self.meant, lasting)),
+            list(compress(self.dense, lasting)),
+        )
+
+
 async def check(
     library: Library,
     finder: Finder,
@@ -69,36 +93,49 @@ async def check(
     sample: Sequence[str],
     who: Principal,
 ) -> Check:
-    """Compare two spaces of a collection, each given as the collection that searches it, by documents of `sample`."""
+    """Compare two spaces of a collection, each given as the collection that searches it, by documents of `sample`.
+
+    Raises Unavailable where all of them were changed meanwhile, and what the embedder and the index raise.
+    """
     probes = [probe for each in sample if (probe := await _probe(library, (before, after), each)) is not None]
     if not probes:
         return Check(probes=0, known_after=1.0, meant_after=1.0, dense_recall=1.0)
-    had = had_meant = None
     documents = (await library.index.count(after.place, after.space)).documents
     nearest = min(FIRST, max(1, documents // 4))  # so few that chance finds the right one seldom
+    old = None
     if is_alive(library.embedder, before.space):
-        had = await _known(finder, before, probes, who)
-        had_meant = (await _by_vector(library, before, probes, who, nearest))[0]
-    has = await _known(finder, after, probes, who)
-    meant, dense = await _by_vector(library, after, probes, who, nearest)
-    one = 1 / len(probes) + 1e-9
+        old = await _seen(library, finder, before, probes, who, nearest)
+    new = await _seen(library, finder, after, probes, who, nearest)
+    lasting = [await _probe(library, (before, after), each.document) == each for each in probes]
+    if not any(lasting):
+        raise Unavailable("Every document that was asked for was changed meanwhile.", retry_after_s=AGAIN_S)
+    return _judged(old and old.of(lasting), new.of(lasting), nearest / max(nearest, documents))
+
+
+def _judged(old: _Seen | None, new: _Seen, chance: float) -> Check:
+    """Judge what the same probes found in both spaces; `old` is None where nobody can ask that any more."""
+    probes = len(new.known)
+    one = 1 / probes + 1e-9
+    has, meant, dense = mean(new.known), mean(new.meant), mean(new.dense)
     missing: list[str] = []
-    if had is not None and has < had - one:
-        missing.append(f"known documents found: {has:.1%}, before: {had:.1%}")
-    if had_meant is not None and meant < had_meant - max(_noise(had_meant, len(probes)), one):
-        missing.append(f"found by their vectors alone: {meant:.1%}, before: {had_meant:.1%}")
-    least = _least(nearest / max(nearest, documents), len(probes))
-    if had_meant is None and meant < least:
-        missing.append(
-            f"found by their vectors alone: {meant:.1%}, not clearly more than by chance: {least:.1%}"
-        )
+    if old is None:
+        if meant < (least := _least(chance, probes)):
+            missing.append(
+                f"found by their vectors alone: {meant:.1%}, not clearly more than by chance: {least:.1%}"
+            )
+    else:
+        had, had_meant = mean(old.known), mean(old.meant)
+        if has < had - one:
+            missing.append(f"known documents found: {has:.1%}, before: {had:.1%}")
+        if meant < had_meant - max(_noise(had_meant, probes), one):
+            missing.append(f"found by their vectors alone: {meant:.1%}, before: {had_meant:.1%}")
     if dense < DENSE_LEAST:
         missing.append(f"recall of the nearest ten: {dense:.3f}, wanted: {DENSE_LEAST}")
     return Check(
-        probes=len(probes),
-        known_before=None if had is None else round(had, 4),
+        probes=probes,
+        known_before=None if old is None else round(mean(old.known), 4),
         known_after=round(has, 4),
-        meant_before=None if had_meant is None else round(had_meant, 4),
+        meant_before=None if old is None else round(mean(old.meant), 4),
         meant_after=round(meant, 4),
         dense_recall=round(dense, 4),
         missing="; ".join(missing),
@@ -137,22 +174,18 @@ def _piece(row: Row) -> Probe:
     )
 
 
-async def _known(finder: Finder, collection: CollectionDoc, probes: Sequence[Probe], who: Principal) -> float:
-    found = 0
+async def _seen(
+    library: Library,
+    finder: Finder,
+    collection: CollectionDoc,
+    probes: Sequence[Probe],
+    who: Principal,
+    nearest: int,
+) -> _Seen:
+    """Ask for every probe in the space that `collection` searches."""
+    seen = _Seen()
     for probe in probes:
         documents = await finder.documents(collection, who, probe.query, labels=probe.labels, limit=FIRST)
-        found += probe.document in documents
-    return found / len(probes)
-
-
-async def _by_vector(
-    library: Library, collection: CollectionDoc, probes: Sequence[Probe], who: Principal, nearest: int
-) -> tuple[float, float]:
-    """Return the share of probes whose vector alone finds them among the `nearest` chunks, and the share of the exact
-    nearest that the index finds.
-    """
-    meant, dense = 0, 0.0
-    for probe in probes:
         told = await library.embedder.embed(
             who, (probe.text,), model=model_of(collection.space), lane="ingest", purpose="query"
         )
@@ -161,9 +194,10 @@ async def _by_vector(
         found, wanted = [
             await library.index.search(collection.place, collection.space, each) for each in (question, exact)
         ]
-        meant += any(_is_of(hit, probe) for hit in wanted.dense[:nearest])
-        dense += _recall(found, wanted)
-    return meant / len(probes), dense / len(probes)
+        seen.known.append(probe.document in documents)
+        seen.meant.append(any(_is_of(hit, probe) for hit in wanted.dense[:nearest]))
+        seen.dense.append(_recall(found, wanted))
+    return seen
 
 
 def _recall(found: Found, wanted: Found) -> float:
