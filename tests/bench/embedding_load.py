@@ -91,11 +91,19 @@ def _connect(target: Embedding, headers: Mapping[str, str]) -> None:
 
 
 def _send(body: bytes) -> None:
+    try:
+        status, said = _answered(body)
+    except ConnectionError:  # a server closes what was idle for some seconds, as it may
+        _HERE.line.close()
+        status, said = _answered(body)
+    if status != 200:
+        raise LoadFailed(f"{_HERE.target.name}: {status} {said[:300]!r}")
+
+
+def _answered(body: bytes) -> tuple[int, bytes]:
     _HERE.line.request("POST", _HERE.target.path, body, _HERE.headers)
     reply = _HERE.line.getresponse()
-    said = reply.read()
-    if reply.status != 200:
-        raise LoadFailed(f"{_HERE.target.name}: {reply.status} {said[:300]!r}")
+    return reply.status, reply.read()
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from tests.bench.peers.penstock import Penstock
 
 RIVALS = ROOT / ".venv-embed-bench" / "bin"
 DIMENSIONS = 384
+QUEUE_TOKENS = 262_144
+"""As many as the background lane holds: the bulk is sent to both, by one tenant, who may have half of it."""
 SHORT = "Reset my card [nth 0000000000]"
 """14 tokens; the generator writes another number into each request, so that no two are alike."""
 
@@ -53,7 +55,7 @@ class Ours(Embedding, Penstock):
     lane = MappingProxyType({"X-Priority": "ingest"})
 
     def stores(self) -> str:
-        return "\n[embedding]\nwarm = true\ncache_bytes = 0\n"
+        return f"\n[embedding]\nwarm = true\ncache_bytes = 0\nquery_queue_tokens = {QUEUE_TOKENS}\n"
 
 
 class Infinity(Embedding):
