@@ -74,7 +74,7 @@ def test_no_ingest_begins_while_queries_wait(tmp_path: Path, monkeypatch: pytest
         encoder.gate.clear()
         ingest = asked(scene.client, texts(200, name="i"), INGEST)
         await until(lambda: len(encoder.batches) == 1)
-        queries = [asked(scene.client, texts(60, name=f"q{n}")) for n in range(3)]
+        queries = [asked(scene.client, texts(60, name=f"q{n}")) for n in range(4)]
         batcher = scene.it.platform.embedding.pools["counting"].batcher
         await until(lambda: batcher.waiting_tokens("query") > 6_000)
         encoder.gate.set()
