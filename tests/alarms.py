@@ -1,6 +1,7 @@
 """Every alert fired on a whole platform, by what it is about, and taken by a receiver that trusts nothing unsigned.
 
     money and tokens    real requests, after days of others that were planted into the totals
+    latency             a feature's budget of a millisecond
     scans skipped       real requests whose scan has a budget of a microsecond
     budgets             a soft cap of so many requests, used up one by one
     canary              a back end that fails, with half of a route's traffic
@@ -29,6 +30,7 @@ from penstock.kernel.context import Cap
 from penstock.kernel.errors import PenstockError
 from penstock.kernel.settings import (
     AlertSettings,
+    FeatureSettings,
     PrivacySettings,
     RouteSettings,
     Settings,
@@ -59,6 +61,7 @@ RULES: Final = (
     "budget-80",
     "budget-100",
     "canary-rolled-back",
+    "latency-budget",
     "dependency-down",
 )
 REQUESTS: Final = 120
@@ -221,7 +224,14 @@ class Alarms:
                 spender.chat.create(model=MODEL, messages=ASKED, feature=FEATURE) for _ in range(AT_ONCE)
             ]
             await asyncio.gather(*asked)
-        self._note("day-above-mean", "user-over", "feature-spike", "tokens-per-request", "pii-skips")
+        self._note(
+            "day-above-mean",
+            "user-over",
+            "feature-spike",
+            "tokens-per-request",
+            "pii-skips",
+            "latency-budget",
+        )
 
     async def _plant_history(self) -> None:
         """Put days of small spending into the totals, of the same organisation and feature."""
@@ -284,6 +294,7 @@ async def alarms(folder: Path) -> AsyncIterator[Alarms]:
                     settings,
                     store=StoreSettings(data=settings.store.data, state_url=redis.url),
                     privacy=(PrivacySettings(org="acme", requests={"EMAIL": "flag"}, budget_ms=0.001),),
+                    features=(FeatureSettings(name=FEATURE, p95_ms=1),),
                     webhooks=(WebhookSettings(name="ops", url=receiver.url, secret="hook"),),
                     alerts=(
                         AlertSettings(rule="day-above-mean", floor=1),

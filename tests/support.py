@@ -11,7 +11,7 @@ import uvloop
 T = TypeVar("T")
 
 
-def run(work: Coroutine[object, object, T], ceiling_s: float = 30.0) -> T:
+def run(work: Coroutine[object, object, T], ceiling_s: float = 120.0) -> T:
     """Run `work` on a fresh uvloop; raise TimeoutError past `ceiling_s` seconds rather than hang."""
 
     async def bounded() -> T:

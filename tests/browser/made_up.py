@@ -216,7 +216,7 @@ def costs(query: dict[str, str]) -> seen.Costs:
     """Return the costs of a month."""
     rng = random.Random(3)
     by = tuple(query["by"].split(","))
-    until_s = time.time()
+    until_s = float(query.get("until_s", time.time()))
     since_s = float(query.get("since_s", until_s - 30 * 86_400))
     names = {
         "model": [m[0] for m in MODELS],

@@ -177,6 +177,7 @@ def rules() -> tuple[AlertRule, ...]:
         ),
         AlertRule(rule="budget-80", kind="told", severity="warning", limit=80),
         AlertRule(rule="canary-rolled-back", kind="told", severity="critical", limit=0),
+        AlertRule(rule="latency-budget", kind="told", severity="warning", limit=1),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from penstock.adapters.state.embedded import EmbeddedState
@@ -160,3 +160,11 @@ def edited(text: str, *changes: tuple[str, str]) -> str:
         assert passage in text, passage
         text = text.replace(passage, other)
     return text
+
+
+def with_sql(adapter: type[Any], name: str, passage: str, other: str) -> type[Any]:
+    """Return an adapter of PostgreSQL that differs in one passage of one statement."""
+    statements = type(
+        "Statements", (adapter.sql,), {name: edited(getattr(adapter.sql, name), (passage, other))}
+    )
+    return type("Mutant", (adapter,), {"sql": statements})

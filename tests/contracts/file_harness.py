@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 import resource
 import shutil
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
+
+import apsw
 
 from penstock.contracts.case import Case, Contract, Harness, NotTried
 from penstock.kernel.clock import ManualClock
@@ -61,6 +64,28 @@ def fill_disk(folder: Path, room: int | None) -> None:
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     largest = max(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard if room is None else largest + room, hard))
+
+
+@contextmanager
+def full_disk(folder: Path, room: int) -> Iterator[None]:
+    """Have a disk that has only `room` bytes left for any file of `folder`."""
+    fill_disk(folder, room)
+    try:
+        yield
+    finally:
+        fill_disk(folder, None)
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold the lock of those who write to a file, as another process may."""
+    other = apsw.Connection(str(file))
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
 
 
 class Life:

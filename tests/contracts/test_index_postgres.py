@@ -9,9 +9,10 @@ import math
 import random
 from operator import mul
 
+import asyncpg
 import pytest
 
-from penstock.adapters.index import postgres_graphs, postgres_questions, postgres_rows, postgres_sql
+from penstock.adapters.index import postgres, postgres_graphs, postgres_questions, postgres_rows, postgres_sql
 from penstock.adapters.index.postgres import PostgresIndex
 from penstock.adapters.index.postgres_words import ASKED_MOST, asked, configuration, written
 from penstock.contracts.index import CASES
@@ -42,6 +43,37 @@ EACH_CASE = pytest.mark.parametrize(
 @EACH_CASE
 def test_postgres(case, side):
     run(tried("index/postgres", case, kept(case, side())))
+
+
+def test_what_is_known_is_asked_for_in_pages_that_its_vectors_fit_into(fresh_postgres, monkeypatch):
+    dsn = fresh_postgres()
+
+    async def scenario():
+        index = await PostgresIndex.open(dsn, 10.0)
+        async with closed_after(index):
+            await put_rows(index, HERE, rows_of(25, 1))
+            digests = [row.chunk.digest for row in await index.scan(HERE, SPACE)]
+            strangers = [f"{number:064x}" for number in range(9)]
+            whole = await index.known(HERE, SPACE, digests)
+            pages = []
+
+            fetch = asyncpg.Connection.fetch
+
+            async def noted(connection, query, *values):
+                found = await fetch(connection, query, *values)
+                if query == index.sql.known:
+                    pages.append((len(values[1]), sum(len(vector) for _, vector in found)))
+                return found
+
+            monkeypatch.setattr(asyncpg.Connection, "fetch", noted)
+            monkeypatch.setattr(postgres, "KNOWN_BYTES", 10 * 4 * DIMENSIONS + 3)
+            assert await index.known(HERE, SPACE, [*strangers, *digests]) == whole
+            assert [asked for asked, _ in pages] == [10, 10, 10, 4]
+            assert max(size for _, size in pages) <= postgres.KNOWN_BYTES
+            monkeypatch.setattr(postgres, "KNOWN_BYTES", 1)
+            assert await index.known(HERE, SPACE, digests[:2]) == {each: whole[each] for each in digests[:2]}
+
+    run(scenario())
 
 
 # ------------------------------------------------------------------------------------------------- graphs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import asyncpg
 import pytest
@@ -13,7 +14,13 @@ from penstock.contracts.index_search import DIMENSIONS, SPACE, document, packed
 from penstock.kernel.errors import Invalid, Overloaded, TimedOut, Unavailable
 from penstock.ports.index import Place, Question
 from tests.contracts.index_postgres import closed_after
-from tests.services import PostgresServer
+from tests.contracts.shared_faults import (
+    finds_nothing_at,
+    nowhere,
+    once_back,
+    raised_by_asyncpg,
+    refuses_a_newer_schema,
+)
 from tests.support import run
 
 HERE = Place("acme/core/web", "papers")
@@ -31,23 +38,7 @@ async def counted(index):
     return (await index.count(HERE)).chunks, len(found.dense), len(found.words)
 
 
-async def until_counted(index):
-    """Count as soon as the store is back."""
-    while True:
-        try:
-            return await counted(index)
-        except Unavailable:
-            await asyncio.sleep(0.02)
-
-
 # ------------------------------------------------------------------------------------------ servers that fail
-
-
-@pytest.fixture(scope="module")
-def own_postgres():
-    """Give a PostgreSQL that these tests may harm."""
-    with PostgresServer(durable=True) as server:
-        yield server
 
 
 def test_a_hung_postgres_times_out_and_is_found_again(own_postgres, monkeypatch):
@@ -64,7 +55,7 @@ def test_a_hung_postgres_times_out_and_is_found_again(own_postgres, monkeypatch)
         assert all(isinstance(answer, TimedOut) for answer in answers), answers
         assert not await index.healthy()
         own_postgres.resume()
-        await until_counted(index)
+        await once_back(lambda: counted(index))
         await index.put(HERE, SPACE, numbered(8))
         assert await counted(index) == (16, 16, 16)
         assert await index.healthy()
@@ -92,7 +83,7 @@ def test_a_postgres_killed_in_the_middle_of_puts_has_whole_documents(own_postgre
             own_postgres.kill()
             await asyncio.gather(*calls, return_exceptions=True)
             own_postgres.start()
-            await until_counted(index)
+            await once_back(lambda: counted(index))
             rows = await index.scan(HERE, SPACE)
             names = [row.document.id for row in rows]
             assert set(promised) <= set(names)
@@ -242,41 +233,17 @@ def test_an_account_that_may_not_install_pgvector_is_told_what_to_do(fresh_postg
 
 
 def test_a_database_of_a_newer_penstock_is_refused(fresh_postgres):
-    dsn = fresh_postgres()
-
-    async def scenario():
-        index = await PostgresIndex.open(dsn, 10.0)
-        async with index._pool.acquire() as connection:
-            await connection.execute("INSERT INTO index_schema (version) VALUES (99)")
-        await index.close()
-        with pytest.raises(Invalid, match="newer Penstock"):
-            await PostgresIndex.open(dsn)
-
-    run(scenario())
+    refuses_a_newer_schema(partial(PostgresIndex.open, timeout_s=10.0), fresh_postgres(), "index_schema")
 
 
-@pytest.mark.parametrize(
-    ("path", "message"), [("127.0.0.1:1/x", "cannot be reached"), ("{here}/nowhere", "no such database")]
-)
+@nowhere
 def test_opening_what_is_not_there_is_unavailable(path, message, postgres_server):
-    dsn = f"postgresql://penstock@{path.format(here=f'127.0.0.1:{postgres_server.port}')}"
-    with pytest.raises(Unavailable, match=message):
-        run(PostgresIndex.open(dsn))
+    finds_nothing_at(PostgresIndex.open, path, message, postgres_server)
 
 
-@pytest.mark.parametrize(
-    ("error", "ours"),
-    [
-        (TimeoutError(), TimedOut),
-        (asyncpg.QueryCanceledError("statement timeout"), TimedOut),
-        (asyncpg.DiskFullError("no space"), Unavailable),
-        (asyncpg.DataError("NaN not allowed in vector"), Invalid),
-        (asyncpg.ProgramLimitExceededError("index row size"), Invalid),
-        (asyncpg.InterfaceError("the pool is closing"), Unavailable),
-        (ConnectionResetError(), Unavailable),
-        (RuntimeError("the handler is closed"), Unavailable),
-    ],
-    ids=lambda each: each.__name__ if isinstance(each, type) else type(each).__name__,
+@raised_by_asyncpg(
+    (asyncpg.DataError("NaN not allowed in vector"), Invalid),
+    (asyncpg.ProgramLimitExceededError("index row size"), Invalid),
 )
 def test_what_the_driver_raises_is_translated(error, ours):
     assert isinstance(error, postgres_sql.FOREIGN)

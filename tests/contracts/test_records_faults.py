@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
-import apsw
 import pytest
 
 from penstock.adapters.records import sqlite, sqlite_file
@@ -15,8 +15,17 @@ from penstock.contracts.records_transactions import COLLECTIONS, PEOPLE, put
 from penstock.kernel.clock import ManualClock
 from penstock.kernel.errors import Broken, Invalid, Overloaded, TimedOut, Unavailable
 from penstock.ports.records import Collection
-from tests.contracts.file_harness import fill_disk
-from tests.services import PostgresServer
+from tests.contracts.file_harness import full_disk, locked
+from tests.contracts.shared_faults import (
+    finds_nothing_at,
+    is_unavailable_once_closed,
+    nowhere,
+    once_back,
+    refuses_a_newer_file,
+    refuses_a_newer_schema,
+    refuses_an_engine_that_can_corrupt,
+    refuses_what_is_not_its_own,
+)
 from tests.support import run
 
 PLAIN = [Collection(name="c", indexes=("i",))]
@@ -27,6 +36,10 @@ async def open_sqlite(folder, collections=COLLECTIONS):
     return await SqliteRecords.open(folder / "records.db", collections, ManualClock())
 
 
+async def open_postgres(dsn, collections=COLLECTIONS, **given):
+    return await PostgresRecords.open(dsn, collections, **given)
+
+
 # --------------------------------------------------------------------------------------------------- SQLite
 
 
@@ -34,13 +47,10 @@ def test_a_full_disk_is_unavailable_and_loses_nothing(tmp_path):
     async def scenario():
         records = await open_sqlite(tmp_path)
         await records.transact([put("acme", "before", b"kept", team="red")])
-        fill_disk(tmp_path, 100_000)
-        try:
+        with full_disk(tmp_path, 100_000):
             with pytest.raises(Unavailable):
                 await records.transact([put("acme", f"p{i}", b"x" * 500_000, team="red") for i in range(3)])
             assert [row.id for row in await records.find(PEOPLE, "acme", "team", "red")] == ["before"]
-        finally:
-            fill_disk(tmp_path, None)
         await records.transact([put("acme", "after", b"x" * 500_000, team="red")])
         assert [row.id for row in await records.find(PEOPLE, "acme", "team", "red")] == ["after", "before"]
         await records.close()
@@ -53,14 +63,11 @@ def test_a_locked_file_is_unavailable_and_then_works(tmp_path, monkeypatch):
 
     async def scenario():
         records = await open_sqlite(tmp_path)
-        other = apsw.Connection(str(tmp_path / "records.db"))
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(Unavailable, match="Another process"):
-            await records.transact([put("acme", "p")])
-        assert await records.get(PEOPLE, "acme", "p") is None  # readers do not wait for writers
-        other.execute("ROLLBACK")
+        with locked(tmp_path / "records.db"):
+            with pytest.raises(Unavailable, match="Another process"):
+                await records.transact([put("acme", "p")])
+            assert await records.get(PEOPLE, "acme", "p") is None  # readers do not wait for writers
         assert await records.transact([put("acme", "p")]) == [1]
-        other.close()
         await records.close()
 
     run(scenario())
@@ -98,13 +105,10 @@ def test_the_queue_of_writes_is_bounded(tmp_path, monkeypatch):
 
     async def scenario():
         records = await open_sqlite(tmp_path)
-        other = apsw.Connection(str(tmp_path / "records.db"))
-        other.execute("BEGIN IMMEDIATE")
-        calls = [asyncio.create_task(records.transact([put("acme", f"p{i}")])) for i in range(20)]
-        await asyncio.sleep(0.05)
-        other.execute("ROLLBACK")
+        with locked(tmp_path / "records.db"):
+            calls = [asyncio.create_task(records.transact([put("acme", f"p{i}")])) for i in range(20)]
+            await asyncio.sleep(0.05)
         answers = await asyncio.gather(*calls, return_exceptions=True)
-        other.close()
         refused = sum(isinstance(answer, Overloaded) for answer in answers)
         assert refused >= 20 - 2 * 4 - 1
         assert await records.count(PEOPLE, "acme") == 20 - refused
@@ -128,29 +132,15 @@ def test_what_was_queued_when_closing_is_committed(tmp_path):
 
 
 def test_an_engine_that_can_corrupt_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.51.2")
-    with pytest.raises(Invalid, match="Upgrade apsw"):
-        run(open_sqlite(tmp_path))
+    refuses_an_engine_that_can_corrupt(open_sqlite, tmp_path, monkeypatch)
 
 
 def test_files_that_are_not_ours_to_open_are_refused(tmp_path):
-    (tmp_path / "records.db").write_bytes(b"not a database, but long enough to be taken for one" * 100)
-    with pytest.raises(Unavailable, match="not a SQLite database"):
-        run(open_sqlite(tmp_path))
-    with pytest.raises(Unavailable, match="folder exists"):
-        run(open_sqlite(tmp_path / "nowhere"))
+    refuses_what_is_not_its_own(open_sqlite, tmp_path / "records.db")
 
 
 def test_a_file_of_a_newer_penstock_is_refused(tmp_path):
-    async def make():
-        await (await open_sqlite(tmp_path)).close()
-
-    run(make())
-    connection = apsw.Connection(str(tmp_path / "records.db"))
-    connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    with pytest.raises(Invalid, match="newer Penstock"):
-        run(open_sqlite(tmp_path))
+    refuses_a_newer_file(open_sqlite, tmp_path / "records.db")
 
 
 @pytest.mark.parametrize(("first", "then"), [(PLAIN, UNIQUE), (UNIQUE, PLAIN)])
@@ -159,11 +149,11 @@ def test_an_index_never_changes_its_kind(first, then, tmp_path, fresh_postgres):
 
     async def scenario():
         await (await open_sqlite(tmp_path, first)).close()
-        await (await PostgresRecords.open(dsn, first)).close()
+        await (await open_postgres(dsn, first)).close()
         with pytest.raises(Invalid, match="new name"):
             await open_sqlite(tmp_path, then)
         with pytest.raises(Invalid, match="new name"):
-            await PostgresRecords.open(dsn, then)
+            await open_postgres(dsn, then)
 
     run(scenario())
 
@@ -171,25 +161,11 @@ def test_an_index_never_changes_its_kind(first, then, tmp_path, fresh_postgres):
 # ----------------------------------------------------------------------------------------------- PostgreSQL
 
 
-@pytest.fixture(scope="module")
-def own_postgres():
-    """Give a PostgreSQL that these tests may harm."""
-    with PostgresServer(durable=True) as server:
-        yield server
-
-
-async def until_counted(records):
-    """Count as soon as the store is back."""
-    while True:
-        try:
-            return await records.count(PEOPLE, "acme")
-        except Unavailable:
-            await asyncio.sleep(0.02)
-
-
 def test_a_hung_postgres_times_out_and_is_found_again(own_postgres):
+    dsn = own_postgres.fresh()
+
     async def scenario():
-        records = await PostgresRecords.open(own_postgres.fresh_dsn, COLLECTIONS, timeout_s=0.3)
+        records = await open_postgres(dsn, timeout_s=0.3)
         await records.transact([put("acme", "before")])
         own_postgres.pause()
         calls = [records.transact([put("acme", f"p{i}")]) for i in range(15)]
@@ -198,28 +174,28 @@ def test_a_hung_postgres_times_out_and_is_found_again(own_postgres):
         assert all(isinstance(answer, TimedOut) for answer in answers), answers
         assert not await records.healthy()
         own_postgres.resume()
-        assert await until_counted(records) >= 1
+        assert await once_back(lambda: records.count(PEOPLE, "acme")) >= 1
         assert await records.healthy()
         await records.close()
 
-    own_postgres.fresh_dsn = own_postgres.fresh()
     run(scenario())
 
 
 def test_a_killed_postgres_keeps_what_was_acknowledged(own_postgres):
+    dsn = own_postgres.fresh()
+
     async def scenario():
-        records = await PostgresRecords.open(own_postgres.fresh_dsn, COLLECTIONS, timeout_s=2.0)
+        records = await open_postgres(dsn, timeout_s=2.0)
         for i in range(20):
             await records.transact([put("acme", f"p{i}", team="red")])
         own_postgres.kill()
         with pytest.raises(Unavailable):
             await records.transact([put("acme", "late")])
         own_postgres.start()
-        assert await until_counted(records) == 20
+        assert await once_back(lambda: records.count(PEOPLE, "acme")) == 20
         assert len(await records.find(PEOPLE, "acme", "team", "red")) == 20
         await records.close()
 
-    own_postgres.fresh_dsn = own_postgres.fresh()
     run(scenario())
 
 
@@ -227,7 +203,7 @@ def test_many_processes_may_make_the_schema_at_once(fresh_postgres):
     dsn = fresh_postgres()
 
     async def scenario():
-        opened = await asyncio.gather(*(PostgresRecords.open(dsn, COLLECTIONS, 10.0) for _ in range(8)))
+        opened = await asyncio.gather(*(open_postgres(dsn, timeout_s=10.0) for _ in range(8)))
         await asyncio.gather(*(records.transact([put("acme", f"p{i}")]) for i, records in enumerate(opened)))
         assert {await records.count(PEOPLE, "acme") for records in opened} == {8}
         await asyncio.gather(*(records.close() for records in opened))
@@ -239,7 +215,7 @@ def test_a_cancelled_transaction_is_whole_or_absent(fresh_postgres):
     dsn = fresh_postgres()
 
     async def scenario():
-        records = await PostgresRecords.open(dsn, COLLECTIONS, 10.0)
+        records = await open_postgres(dsn, timeout_s=10.0)
         for attempt in range(20):
             names = [f"{attempt}-{i}" for i in range(50)]
             call = asyncio.create_task(records.transact([put("acme", name, team=name) for name in names]))
@@ -255,37 +231,19 @@ def test_a_cancelled_transaction_is_whole_or_absent(fresh_postgres):
 
 
 def test_a_database_of_a_newer_penstock_is_refused(fresh_postgres):
-    dsn = fresh_postgres()
-
-    async def scenario():
-        records = await PostgresRecords.open(dsn, COLLECTIONS)
-        async with records._pool.acquire() as connection:
-            await connection.execute("INSERT INTO records_schema (version) VALUES (99)")
-        await records.close()
-        with pytest.raises(Invalid, match="newer Penstock"):
-            await PostgresRecords.open(dsn, COLLECTIONS)
-
-    run(scenario())
+    refuses_a_newer_schema(open_postgres, fresh_postgres(), "records_schema")
 
 
-@pytest.mark.parametrize(
-    ("path", "message"), [("127.0.0.1:1/x", "cannot be reached"), ("{here}/nowhere", "no such database")]
-)
+@nowhere
 def test_opening_what_is_not_there_is_unavailable(path, message, postgres_server):
-    dsn = f"postgresql://penstock@{path.format(here=f'127.0.0.1:{postgres_server.port}')}"
-    with pytest.raises(Unavailable, match=message):
-        run(PostgresRecords.open(dsn, COLLECTIONS))
+    finds_nothing_at(open_postgres, path, message, postgres_server)
 
 
 def test_closed_records_are_unavailable(tmp_path, fresh_postgres):
     dsn = fresh_postgres()
 
     async def scenario():
-        for records in (await open_sqlite(tmp_path), await PostgresRecords.open(dsn, COLLECTIONS)):
-            await records.close()
-            await records.close()
-            assert not await records.healthy()
-            with pytest.raises(Unavailable):
-                await records.transact([put("acme", "p")])
+        for records in (await open_sqlite(tmp_path), await open_postgres(dsn)):
+            await is_unavailable_once_closed(records, partial(records.transact, [put("acme", "p")]))
 
     run(scenario())

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-
 import msgspec
 import pytest
 
 from penstock.adapters.records import plan, sqlite_file
 from penstock.adapters.records.plan import Catalogue
 from penstock.adapters.records.postgres import PostgresRecords
-from penstock.adapters.records.postgres_sql import Sql as PostgresSql
 from penstock.adapters.records.sqlite_file import Sql as SqliteSql
 from penstock.adapters.records.sqlite_file import SqliteFile
 from penstock.contracts.records import CASES
-from tests.contracts.engines import edited, first_broken
+from tests.contracts.engines import edited, first_broken, with_sql
 from tests.contracts.record_engines import postgres_records, sqlite_records
 
 # ------------------------------------------------------------------------------------------- seeded into both
@@ -49,16 +46,9 @@ BOTH = [checks_no_version, leaves_stale_entries, enforces_no_uniqueness]
 
 
 @pytest.fixture
-def sqlite_side(tmp_path):
+def sqlite_side(fresh_folder):
     """Give a function that makes a fresh harness on a folder of its own."""
-    numbers = itertools.count()
-
-    def fresh():
-        folder = tmp_path / str(next(numbers))
-        folder.mkdir()
-        return sqlite_records(folder)
-
-    return fresh
+    return lambda: sqlite_records(fresh_folder())
 
 
 @pytest.mark.parametrize("seed", BOTH, ids=lambda seed: seed.__name__)
@@ -124,10 +114,7 @@ POSTGRES = {
 
 @pytest.mark.parametrize(("name", "passage", "other"), POSTGRES.values(), ids=POSTGRES.keys())
 def test_the_suite_catches_in_the_sql_of_postgres(name, passage, other, fresh_postgres):
-    statements = type(
-        "Statements", (PostgresSql,), {name: edited(getattr(PostgresSql, name), (passage, other))}
-    )
-    mutant = type("Mutant", (PostgresRecords,), {"sql": statements})
+    mutant = with_sql(PostgresRecords, name, passage, other)
     dsn = fresh_postgres()
     assert first_broken(CASES, lambda: postgres_records(dsn, mutant))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 
 import msgspec
@@ -11,12 +10,11 @@ import pytest
 
 from penstock.adapters.traces import batches, postgres, questions, sqlite_file
 from penstock.adapters.traces.postgres import PostgresTraces
-from penstock.adapters.traces.postgres_sql import Sql as PostgresSql
 from penstock.adapters.traces.questions import Sql as Questions
 from penstock.adapters.traces.sqlite_file import Sql as SqliteSql
 from penstock.adapters.traces.sqlite_file import SqliteFile
 from penstock.contracts.traces import CASES
-from tests.contracts.engines import edited, first_broken
+from tests.contracts.engines import edited, first_broken, with_sql
 from tests.contracts.trace_engines import postgres_traces, sqlite_traces
 
 # ------------------------------------------------------------------------------------------- seeded into both
@@ -125,16 +123,9 @@ BOTH = [
 
 
 @pytest.fixture
-def sqlite_side(tmp_path):
+def sqlite_side(fresh_folder):
     """Give a function that makes a fresh harness on a folder of its own."""
-    numbers = itertools.count()
-
-    def fresh():
-        folder = tmp_path / str(next(numbers))
-        folder.mkdir()
-        return sqlite_traces(folder)
-
-    return fresh
+    return lambda: sqlite_traces(fresh_folder())
 
 
 @pytest.mark.parametrize("seed", BOTH, ids=lambda seed: seed.__name__)
@@ -224,10 +215,7 @@ POSTGRES = {
 
 @pytest.mark.parametrize(("name", "passage", "other"), POSTGRES.values(), ids=POSTGRES.keys())
 def test_the_suite_catches_in_the_sql_of_postgres(name, passage, other, fresh_postgres):
-    statements = type(
-        "Statements", (PostgresSql,), {name: edited(getattr(PostgresSql, name), (passage, other))}
-    )
-    mutant = type("Mutant", (PostgresTraces,), {"sql": statements})
+    mutant = with_sql(PostgresTraces, name, passage, other)
     dsn = fresh_postgres()
     assert first_broken(CASES, lambda: postgres_traces(dsn, mutant))
 

@@ -12,17 +12,9 @@ from penstock.adapters.signals import redis as adapter
 from penstock.adapters.signals.redis import RedisSignals
 from penstock.kernel.errors import Invalid, Overloaded, Unavailable
 from tests.contracts.engines import Relay
+from tests.contracts.shared_faults import once_back
 from tests.services import RedisServer
 from tests.support import run
-
-
-async def until_published(signals, topic, body):
-    """Publish as soon as Redis is back."""
-    while True:
-        try:
-            return await signals.publish(topic, body)
-        except Unavailable:
-            await asyncio.sleep(0.02)
 
 
 def test_a_redis_that_lost_everything_goes_on_with_higher_versions():
@@ -35,7 +27,7 @@ def test_a_redis_that_lost_everything_goes_on_with_higher_versions():
         with pytest.raises(Unavailable):
             await signals.publish("keys", b"lost")
         server.start()
-        second = await until_published(signals, "keys", b"2")
+        second = await once_back(lambda: signals.publish("keys", b"2"))
         signal = await ear.next(5.0)
         assert second > first
         assert (signal.version, signal.body, signal.missed) == (second, b"2", True)

@@ -13,6 +13,7 @@ from penstock.adapters.state.redis import RedisState
 from penstock.kernel.clock import ManualClock
 from penstock.kernel.errors import Invalid, Overloaded, TimedOut, Unavailable
 from penstock.ports.state import Ask
+from tests.contracts.shared_faults import once_back
 from tests.services import RedisServer
 from tests.support import run
 
@@ -21,15 +22,6 @@ ASK = Ask("acme|rpm", "bucket", 1_000, 60)
 
 def asks_of_all_kinds(stem="acme|x"):
     return [Ask(f"{stem}{kind}", kind, 10, 60) for kind in ("bucket", "window", "slots")]
-
-
-async def until_taken(state):
-    """Take as soon as the state is back."""
-    while True:
-        try:
-            return await state.take([ASK], "r")
-        except Unavailable:
-            await asyncio.sleep(0.02)
 
 
 # ---------------------------------------------------------------------------------------------------- Redis
@@ -57,7 +49,7 @@ def test_a_hung_redis_is_given_up_on_and_found_again(own_redis):
                 await state.take([ASK], "r")
         assert not await state.healthy()
         own_redis.resume()
-        await until_taken(state)
+        await once_back(lambda: state.take([ASK], "r"))
         assert await state.healthy()
         assert state.trips == 1
         await state.close()
@@ -89,7 +81,7 @@ def test_a_restarted_redis_is_served_again_and_learns_the_script(own_redis):
         with pytest.raises(Unavailable):
             await state.take([ASK], "r")
         own_redis.start()
-        again = await until_taken(state)
+        again = await once_back(lambda: state.take([ASK], "r"))
         assert again.remaining == first.remaining == (999,)
         await state.close()
 

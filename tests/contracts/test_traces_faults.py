@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import apsw
 import asyncpg
@@ -15,8 +16,18 @@ from penstock.contracts.traces_totals import BASE_S, delta
 from penstock.kernel.errors import Invalid, Overloaded, TimedOut, Unavailable
 from penstock.kernel.events import RequestEvent
 from penstock.ports.traces import Batch, TraceFilter
-from tests.contracts.file_harness import fill_disk
-from tests.services import PostgresServer
+from tests.contracts.file_harness import full_disk, locked
+from tests.contracts.shared_faults import (
+    finds_nothing_at,
+    is_unavailable_once_closed,
+    nowhere,
+    once_back,
+    raised_by_asyncpg,
+    refuses_a_newer_file,
+    refuses_a_newer_schema,
+    refuses_an_engine_that_can_corrupt,
+    refuses_what_is_not_its_own,
+)
 from tests.support import run
 
 ALL = TraceFilter()
@@ -45,13 +56,10 @@ def test_a_full_disk_is_unavailable_and_leaves_no_part_of_a_batch(tmp_path):
     async def scenario():
         traces = await open_sqlite(tmp_path)
         await traces.add(batch("before"))
-        fill_disk(tmp_path, 20_000)
-        try:
+        with full_disk(tmp_path, 20_000):
             with pytest.raises(Unavailable):
                 await traces.add(batch("much", 900))
             assert await counted(traces) == (1, 1)
-        finally:
-            fill_disk(tmp_path, None)
         await traces.add(batch("much", 900))
         assert await counted(traces) == (901, 901)
         await traces.close()
@@ -64,13 +72,10 @@ def test_a_locked_file_is_unavailable_and_then_works(tmp_path, monkeypatch):
 
     async def scenario():
         traces = await open_sqlite(tmp_path)
-        other = apsw.Connection(str(tmp_path / "traces.db"))
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(Unavailable, match="Another process"):
-            await traces.add(batch("b"))
-        assert await counted(traces) == (0, 0)  # readers do not wait for writers
-        other.execute("ROLLBACK")
-        other.close()
+        with locked(tmp_path / "traces.db"):
+            with pytest.raises(Unavailable, match="Another process"):
+                await traces.add(batch("b"))
+            assert await counted(traces) == (0, 0)  # readers do not wait for writers
         await traces.add(batch("b"))
         assert await counted(traces) == (1, 1)
         await traces.close()
@@ -140,29 +145,15 @@ def test_what_waited_when_closing_is_added(tmp_path):
 
 
 def test_an_engine_that_can_corrupt_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.51.2")
-    with pytest.raises(Invalid, match="Upgrade apsw"):
-        run(open_sqlite(tmp_path))
+    refuses_an_engine_that_can_corrupt(open_sqlite, tmp_path, monkeypatch)
 
 
 def test_files_that_are_not_ours_to_open_are_refused(tmp_path):
-    (tmp_path / "traces.db").write_bytes(b"not a database, but long enough to be taken for one" * 100)
-    with pytest.raises(Unavailable, match="not a SQLite database"):
-        run(open_sqlite(tmp_path))
-    with pytest.raises(Unavailable, match="folder exists"):
-        run(open_sqlite(tmp_path / "nowhere"))
+    refuses_what_is_not_its_own(open_sqlite, tmp_path / "traces.db")
 
 
 def test_a_file_of_a_newer_penstock_is_refused(tmp_path):
-    async def make():
-        await (await open_sqlite(tmp_path)).close()
-
-    run(make())
-    connection = apsw.Connection(str(tmp_path / "traces.db"))
-    connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    with pytest.raises(Invalid, match="newer Penstock"):
-        run(open_sqlite(tmp_path))
+    refuses_a_newer_file(open_sqlite, tmp_path / "traces.db")
 
 
 def test_events_are_found_in_an_index_and_never_sorted(tmp_path):
@@ -188,25 +179,11 @@ def test_events_are_found_in_an_index_and_never_sorted(tmp_path):
 # ----------------------------------------------------------------------------------------------- PostgreSQL
 
 
-@pytest.fixture(scope="module")
-def own_postgres():
-    """Give a PostgreSQL that these tests may harm."""
-    with PostgresServer(durable=True) as server:
-        yield server
-
-
-async def until_counted(traces):
-    """Count as soon as the store is back."""
-    while True:
-        try:
-            return await counted(traces)
-        except Unavailable:
-            await asyncio.sleep(0.02)
-
-
 def test_a_hung_postgres_times_out_and_is_found_again(own_postgres):
+    dsn = own_postgres.fresh()
+
     async def scenario():
-        traces = await PostgresTraces.open(own_postgres.fresh_dsn, timeout_s=0.3)
+        traces = await PostgresTraces.open(dsn, timeout_s=0.3)
         await traces.add(batch("before"))
         own_postgres.pause()
         calls = [traces.add(batch(f"b{i}")) for i in range(10)]
@@ -215,7 +192,7 @@ def test_a_hung_postgres_times_out_and_is_found_again(own_postgres):
         assert all(isinstance(answer, TimedOut) for answer in answers), answers
         assert not await traces.healthy()
         own_postgres.resume()
-        await until_counted(traces)
+        await once_back(lambda: counted(traces))
         # Whether or not one of them arrived after all: offered again, each is there once.
         for i in range(10):
             await traces.add(batch(f"b{i}"))
@@ -223,23 +200,23 @@ def test_a_hung_postgres_times_out_and_is_found_again(own_postgres):
         assert await traces.healthy()
         await traces.close()
 
-    own_postgres.fresh_dsn = own_postgres.fresh()
     run(scenario())
 
 
 def test_a_killed_postgres_keeps_what_was_added(own_postgres):
+    dsn = own_postgres.fresh()
+
     async def scenario():
-        traces = await PostgresTraces.open(own_postgres.fresh_dsn, timeout_s=2.0)
+        traces = await PostgresTraces.open(dsn, timeout_s=2.0)
         for i in range(20):
             await traces.add(batch(f"b{i}"))
         own_postgres.kill()
         with pytest.raises(Unavailable):
             await traces.add(batch("late"))
         own_postgres.start()
-        assert await until_counted(traces) == (20, 20)
+        assert await once_back(lambda: counted(traces)) == (20, 20)
         await traces.close()
 
-    own_postgres.fresh_dsn = own_postgres.fresh()
     run(scenario())
 
 
@@ -275,41 +252,17 @@ def test_a_cancelled_batch_is_whole_or_absent(fresh_postgres):
 
 
 def test_a_database_of_a_newer_penstock_is_refused(fresh_postgres):
-    dsn = fresh_postgres()
-
-    async def scenario():
-        traces = await PostgresTraces.open(dsn)
-        async with traces._pool.acquire() as connection:
-            await connection.execute("INSERT INTO traces_schema (version) VALUES (99)")
-        await traces.close()
-        with pytest.raises(Invalid, match="newer Penstock"):
-            await PostgresTraces.open(dsn)
-
-    run(scenario())
+    refuses_a_newer_schema(PostgresTraces.open, fresh_postgres(), "traces_schema")
 
 
-@pytest.mark.parametrize(
-    ("path", "message"), [("127.0.0.1:1/x", "cannot be reached"), ("{here}/nowhere", "no such database")]
-)
+@nowhere
 def test_opening_what_is_not_there_is_unavailable(path, message, postgres_server):
-    dsn = f"postgresql://penstock@{path.format(here=f'127.0.0.1:{postgres_server.port}')}"
-    with pytest.raises(Unavailable, match=message):
-        run(PostgresTraces.open(dsn))
+    finds_nothing_at(PostgresTraces.open, path, message, postgres_server)
 
 
-@pytest.mark.parametrize(
-    ("error", "ours"),
-    [
-        (TimeoutError(), TimedOut),
-        (asyncpg.QueryCanceledError("statement timeout"), TimedOut),
-        (asyncpg.DiskFullError("no space"), Unavailable),
-        (asyncpg.NumericValueOutOfRangeError("bigint"), Invalid),
-        (asyncpg.InterfaceError("the pool is closing"), Unavailable),
-        (asyncpg.InternalClientError("another operation is in progress"), Unavailable),
-        (ConnectionResetError(), Unavailable),
-        (RuntimeError("the handler is closed"), Unavailable),
-    ],
-    ids=lambda each: each.__name__ if isinstance(each, type) else type(each).__name__,
+@raised_by_asyncpg(
+    (asyncpg.NumericValueOutOfRangeError("bigint"), Invalid),
+    (asyncpg.InternalClientError("another operation is in progress"), Unavailable),
 )
 def test_what_the_driver_raises_is_translated(error, ours):
     assert isinstance(error, postgres_sql.FOREIGN)
@@ -348,11 +301,6 @@ def test_closed_traces_are_unavailable(tmp_path, fresh_postgres):
 
     async def scenario():
         for traces in (await open_sqlite(tmp_path), await PostgresTraces.open(dsn)):
-            assert await traces.healthy()
-            await traces.close()
-            await traces.close()
-            assert not await traces.healthy()
-            with pytest.raises(Unavailable):
-                await traces.add(batch("b"))
+            await is_unavailable_once_closed(traces, partial(traces.add, batch("b")))
 
     run(scenario())

@@ -18,12 +18,16 @@ _ENDS = {
     "anthropic": b"message_stop",
     "gemini": b'"finishReason"',
     "responses": b"response.completed",
+    "completions": b"[DONE]",
+    "array": b'"finishReason"',
 }
 _ANSWERS = {
     "openai": b'"choices"',
     "anthropic": b'"stop_reason"',
     "gemini": b'"usageMetadata"',
     "responses": b'"output"',
+    "completions": b'"choices"',
+    "array": b'"usageMetadata"',
 }
 
 
@@ -45,7 +49,7 @@ class Told:
     def whole(self) -> bool:
         """Whether the answer carries its success mark, and no error."""
         mark = (_ENDS if self.stream else _ANSWERS)[self.face]
-        is_stream = self.body.startswith((b"data:", b"event:"))
+        is_stream = self.body.startswith((b"data:", b"event:") if self.face != "array" else b"[")
         return self.status in (200, 202) and is_stream == self.stream and mark in self.body and not self.code
 
     @property
@@ -63,7 +67,17 @@ class Told:
         """Whether an error came inside an answer that had begun with 200."""
         return self.status == 200 and bool(self.code)
 
+    @property
+    def in_sequence(self) -> bool:
+        """Whether the events count from 0 without a gap, where their dialect numbers them."""
+        if self.face != "responses" or not self.stream or self.status != 200:
+            return True
+        numbers = [json.loads(data)["sequence_number"] for data in self._events()]
+        return numbers == list(range(len(numbers)))
+
     def _events(self) -> list[bytes]:
+        if self.face == "array":
+            return [json.dumps(element).encode() for element in json.loads(self.body)]
         lines = b"".join(SseSplitter().feed(self.body)).split(b"\n")
         return [line.removeprefix(b"data: ") for line in lines if line.startswith(b"data: ")]
 
@@ -72,7 +86,7 @@ def _code(face: str, error: dict[str, Any]) -> str:
     """Return an error's typed code where the dialect has it."""
     if face == "anthropic":
         return str(error["details"]["error_code"])
-    if face == "gemini":
+    if face in ("gemini", "array"):
         return str(error["details"][0]["reason"]).lower()
     return str(error["code"])
 
@@ -84,8 +98,9 @@ def request_of(face: str, model: str, *, stream: bool) -> tuple[str, dict[str, A
     match face:
         case "anthropic":
             return "/v1/messages", {"model": model, "max_tokens": 200, "messages": messages, "stream": stream}
-        case "gemini":
-            verb = "streamGenerateContent?alt=sse" if stream else "generateContent"
+        case "gemini" | "array":
+            sse = "?alt=sse" if face == "gemini" else ""
+            verb = f"streamGenerateContent{sse}" if stream else "generateContent"
             contents = [{"role": "user", "parts": [{"text": text}]}]
             config = {"maxOutputTokens": 200}
             return f"/v1beta/models/{model}:{verb}", {"contents": contents, "generationConfig": config}
@@ -96,6 +111,8 @@ def request_of(face: str, model: str, *, stream: bool) -> tuple[str, dict[str, A
                 "stream": stream,
                 "max_output_tokens": 200,
             }
+        case "completions":
+            return "/v1/completions", {"model": model, "prompt": text, "stream": stream, "max_tokens": 200}
         case _:
             return "/v1/chat/completions", {
                 "model": model, "messages": messages, "stream": stream, "max_completion_tokens": 200

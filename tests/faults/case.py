@@ -13,6 +13,8 @@ from typing import Any
 
 WIRES = ("openai", "anthropic", "gemini")
 FACES = ("openai", "anthropic", "gemini", "responses")
+STREAMING_FACES = (*FACES, "completions", "array")
+"""The faces, and the older ways to stream: chat's forerunner, and Gemini's answer as one JSON array."""
 
 FREE = "free"
 """Posted 0, and no estimate."""

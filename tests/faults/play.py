@@ -226,6 +226,7 @@ def differences(case: Case, seen: Seen) -> list[str]:
         "code": (expect.code, told.code),
         "success mark": (not expect.code and not leaves, told.whole),
         "in-band": (expect.in_band, told.in_band),
+        "in sequence": (True, told.in_sequence),
         "retry-after": (expect.retry_after_s, told.retry_after_s),
         "ledger attempts": (expect.outcomes, _attempts(seen)),
         "audited error": (expect.error, event.error),

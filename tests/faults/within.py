@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.faults import said
 from tests.faults.before import ONLY_OPENAI, SLOW
-from tests.faults.case import AS_TOLD, ESTIMATE, EXACT, FACES, Expect, Fault, one, then_good
+from tests.faults.case import AS_TOLD, ESTIMATE, EXACT, FACES, STREAMING_FACES, Expect, Fault, one, then_good
 
 
 def broken(kind: str, breaker: str = "closed") -> Expect:
@@ -13,13 +13,14 @@ def broken(kind: str, breaker: str = "closed") -> Expect:
 
 
 STREAMS = (
-    Fault("cut after the first chunk", then_good("cut;after=40;tokens=60"), broken("cut"), stream=True, faces=FACES),
+    Fault("cut after the first chunk", then_good("cut;after=40;tokens=60"), broken("cut"), stream=True,
+          faces=STREAMING_FACES),
     Fault("stall after the first chunk", then_good("stall;after=40;tokens=60;seconds=30"), broken("stalled"),
           stream=True, timers=SLOW),
     Fault("malformed event after the first chunk", then_good("malformed_line;after=40;tokens=60"),
-          broken("malformed_reply"), stream=True),
+          broken("malformed_reply"), stream=True, faces=STREAMING_FACES),
     Fault("error after the first chunk", then_good("error_mid_stream;after=40;tokens=60"),
-          broken("error_mid_stream"), stream=True, faces=FACES),
+          broken("error_mid_stream"), stream=True, faces=STREAMING_FACES),
     Fault("huge event", then_good("huge_event;after=40;tokens=60"), broken("malformed_reply"), stream=True),
     Fault("a stream that ends before its answer does", then_good(said.NO_END), broken("cut"), stream=True),
     Fault("a stream that ends inside an event", then_good(said.HALF_AN_EVENT), broken("cut"), stream=True,
@@ -42,7 +43,7 @@ GUESSED = Expect(200, ("usage_missing",), ESTIMATE)
 WRONG = Expect(200, ("ok",), AS_TOLD)
 USAGE = (
     Fault("nothing goes wrong", one(), GOOD, faces=FACES),
-    Fault("nothing goes wrong, streamed", one(), GOOD, stream=True, faces=FACES),
+    Fault("nothing goes wrong, streamed", one(), GOOD, stream=True, faces=STREAMING_FACES),
     Fault("usage missing", one("usage_missing"), GUESSED),
     Fault("usage missing, streamed", one("usage_missing"), GUESSED, stream=True, faces=FACES),
     Fault("usage told twice", one("usage_twice"), GOOD),

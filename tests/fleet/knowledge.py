@@ -19,7 +19,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from penstock.net.client import HttpClient, Origin, Timers
+from penstock.sdk.knowledge import JobCounts
 
 LOCAL: Final = "local/all-MiniLM-L6-v2"
 OTHER: Final = "passages"
@@ -287,23 +290,25 @@ class Customer:
         return told
 
     async def settle(self) -> None:
-        """See that every job ends, and truthfully; and every change of model."""
-        after = ""
-        while True:
-            page = await self.ok("GET", f"/guides/jobs?limit=100&after={after}")
-            for job in page["data"]:
-                told = await self.ended(job["id"])
-                self._tally.jobs[told["status"]] = self._tally.jobs.get(told["status"], 0) + 1
-                counts = told["counts"]
-                ends = sum(
-                    [counts[name] for name in ("done", "unchanged", "superseded", "failed", "cancelled")]
-                )
-                if told["status"] != "complete" or ends != counts["documents"] or counts["failed"]:
-                    self.broke(f"a job that does not tell the truth: {told}")
-            if not page["has_more"]:
-                break
-            after = page["last_id"]
+        """See that every job ends, and truthfully; and every change of model, which makes jobs of its own."""
+        seen: set[str] = set()
+        await self._settle_jobs(seen)
         await self.changed()
+        await self._settle_jobs(seen)
+
+    async def _settle_jobs(self, seen: set[str]) -> None:
+        """See to every job that is not `seen`, and to those that come meanwhile: they are listed before the others."""
+        while fresh := [name for name in await self._jobs() if name not in seen]:
+            for name in fresh:
+                seen.add(name)
+                told = await self.ended(name)
+                self._tally.jobs[told["status"]] = self._tally.jobs.get(told["status"], 0) + 1
+                if not is_true(told):
+                    self.broke(f"a job that does not tell the truth: {told}")
+
+    async def _jobs(self) -> list[str]:
+        """Return the ids of all jobs there are now, newest first."""
+        return [each["id"] for each in await self._listed("jobs")]
 
     async def changed(self) -> None:
         """See that every change of model ends well, and lets go of what was to be let go of."""
@@ -317,10 +322,14 @@ class Customer:
 
     async def changes(self) -> list[Mapping[str, Any]]:
         """Return all changes of model."""
+        return await self._listed("migrations")
+
+    async def _listed(self, what: str) -> list[Mapping[str, Any]]:
+        """Return all there is on a list, page by page."""
         found: list[Mapping[str, Any]] = []
         page: Mapping[str, Any] = {"has_more": True, "last_id": ""}
         while page["has_more"]:
-            page = await self.ok("GET", f"/guides/migrations?limit=100&after={page['last_id']}")
+            page = await self.ok("GET", f"/guides/{what}?limit=100&after={page['last_id']}")
             found += page["data"]
         return found
 
@@ -366,3 +375,12 @@ class Customer:
 def _is_done(change: Mapping[str, Any]) -> bool:
     """Tell whether a change of model ended well: finished, or switched with the rows of before kept for days."""
     return change["status"] == "ended" or (change["status"] == "switched" and bool(change["rollback_until"]))
+
+
+def is_true(job: Mapping[str, Any]) -> bool:
+    """Tell whether a job that was waited for ended well, and accounts for each of its documents once. Nothing of these
+    documents can be left out.
+    """
+    counts = msgspec.convert(job["counts"], JobCounts)
+    is_well = job["status"] == "complete" and not counts.failed and not counts.in_part
+    return is_well and counts.ended == counts.documents

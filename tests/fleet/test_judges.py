@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 
 from penstock.ports.ledger import Verdict
 from tests.evidence import s1_kill, s2_budgets, s6_outages, s10_rolling
-from tests.fleet import budgets, kills, rolling
+from tests.fleet import budgets, kills, knowledge, rolling
 from tests.fleet.books import Ended, Journal
 from tests.fleet.config import Engines, write_config
 from tests.fleet.outages import Cell
 from tests.fleet.truth import Billed
+from tests.support import run
 
 pytestmark = pytest.mark.fleet
 
@@ -161,3 +163,67 @@ def test_laying_books_beside_the_truth_tells(ended: dict[str, Ended], found: str
     kills.compare(tally, {"a": Billed(1, 7)}, journal)
     watched = ("missing", "unequal", "settled_twice", "estimated", "charged_unbilled", "charged_in_doubt")
     assert {name for name in watched if getattr(tally, name)} == {found}
+
+
+ENDS = ("done", "in_part", "unchanged", "superseded", "failed", "cancelled")
+
+
+def job(status: str = "complete", **counts: int) -> dict[str, Any]:
+    return {
+        "id": f"job_{status}",
+        "status": status,
+        "counts": {"documents": 3, **dict.fromkeys(ENDS, 0), "done": 3, **counts},
+    }
+
+
+@pytest.mark.parametrize(
+    ("told", "is_true"),
+    [
+        (job(), True),
+        (job(done=1, unchanged=1, superseded=1), True),
+        (job(done=2), False),
+        (job(unchanged=1), False),
+        (job(in_part=1), False),
+        (job(done=2, in_part=1), False),
+        (job(done=2, failed=1), False),
+        (job("partial", done=2, failed=1), False),
+        (job("running"), False),
+    ],
+)
+def test_a_job_is_believed_when_each_of_its_documents_ended_well_and_once(
+    told: dict[str, Any], is_true: bool
+) -> None:
+    assert knowledge.is_true(told) is is_true
+
+
+class Scripted(knowledge.Customer):
+    """A customer of a gateway whose jobs these are: waiting for one of them, or for a change of model, makes more."""
+
+    def __init__(self, tally: knowledge.Tally) -> None:
+        super().__init__("acme", "", tally, random.Random(0))
+        self.names = [f"job_{number:03}" for number in range(150)]
+        self.waited: list[str] = []
+        self.makes = {"job_007": "job_150", "job_150": "job_151"}
+
+    async def ok(self, method: str, path: str, body: object = None) -> Any:
+        after = path.rpartition("after=")[2]
+        older = sorted((name for name in self.names if not after or name < after), reverse=True)
+        data = [{"id": name} for name in older[:100]]
+        return {"data": data, "has_more": len(older) > 100, "last_id": data[-1]["id"]}
+
+    async def ended(self, job_id: str, within_s: float = 60.0) -> Any:
+        self.waited.append(job_id)
+        if job_id in self.makes:
+            self.names.append(self.makes[job_id])
+        return job()
+
+    async def changed(self) -> None:
+        self.names.append("job_152")
+
+
+def test_every_job_is_waited_for_once_and_so_is_what_is_made_meanwhile() -> None:
+    tally = knowledge.Tally()
+    customer = Scripted(tally)
+    run(customer.settle())
+    assert sorted(customer.waited) == [f"job_{number:03}" for number in range(153)]
+    assert (tally.jobs, tally.broken) == ({"complete": 153}, [])

@@ -4,7 +4,6 @@ notes what it computes.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from penstock.mechanisms.tenancy import KeyDoc
 from penstock.wiring import adapters
 from tests.counting_encoder import CountingEncoder
 from tests.stage import Caller, Stage, stage
+from tests.stage import until as stage_until
 
 MINILM = "local/all-MiniLM-L6-v2"
 COUNTING = "local/counting"
@@ -78,7 +78,9 @@ def counted(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> CountingEncoder:
 
 
 async def until(holds: Callable[[], bool], within_s: float = 5.0) -> None:
-    """Wait until `holds()`; TimeoutError after `within_s` seconds."""
-    async with asyncio.timeout(within_s):
-        while not holds():
-            await asyncio.sleep(0.005)
+    """Wait until `holds()`, as `tests.stage.until` does."""
+
+    async def held() -> bool:
+        return holds()
+
+    await stage_until(held, within_s)

@@ -247,3 +247,22 @@ def test_an_operators_rules_hold_on_every_wire(tmp_path: Path, wire: str, stream
             assert (await it.settled(caller, 2)).posted_nanos == sum(row.cost_nanos for row in rows)
 
     run(whole())
+
+
+@every_wire
+@pytest.mark.parametrize("sdk", SDKS)
+def test_a_break_after_an_operators_stop_is_none_on_every_face_and_wire(
+    tmp_path: Path, sdk: str, wire: str
+) -> None:
+    """Each reader asserts the end mark of its own dialect."""
+
+    async def whole() -> None:
+        async with three_wires(tmp_path, altered=ruled(OutputSettings(stop=("wheel",)))) as it:
+            caller = await it.caller()
+            it.simulator.order("cut;after=40;tokens=60")
+            said = "".join(await SDKS[sdk](it, caller.token, wire, "token"))
+            assert "wheel" not in said
+            [row] = await it.truth(1)
+            assert (await it.settled(caller)).posted_nanos >= row.cost_nanos > 0
+
+    run(whole())

@@ -124,6 +124,7 @@ def test_429_insufficient_quota_is_never_retried(tmp_path: Path) -> None:
         retries=2,
     )
     assert error.code == "insufficient_quota" and error.response.headers["x-should-retry"] == "false"
+    assert 0 < int(error.response.headers["retry-after"]) <= 86_400  # when the day's window ends
 
 
 @pytest.mark.parametrize(

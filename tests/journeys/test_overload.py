@@ -26,6 +26,7 @@ from openai import AsyncOpenAI
 
 from penstock.kernel.events import RequestEvent
 from penstock.kernel.settings import OverloadSettings
+from penstock.kernel.settings_gateway import QuotaSettings
 from penstock.mechanisms.priorities import Priority
 from penstock.mechanisms.shedding import LEAST
 from penstock.sdk.client import Client
@@ -35,6 +36,7 @@ from tests.stage import Caller, Stage, stage, until
 from tests.support import run
 
 MODEL = "sim/model"
+UNTOLD = QuotaSettings()
 LEFT = b"x-ratelimit-limit-requests: 100\r\nx-ratelimit-remaining-requests: 5\r\nx-ratelimit-reset-requests: 600s\r\n"
 ANSWER = (
     b'{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant",'
@@ -105,14 +107,16 @@ async def told(fact: bool) -> bool:
 
 
 @asynccontextmanager
-async def house(folder: Path, head: bytes = b"", **overload: Any) -> AsyncIterator[House]:
-    """Put a house up."""
+async def house(
+    folder: Path, head: bytes = b"", *, quota: QuotaSettings = UNTOLD, **overload: Any
+) -> AsyncIterator[House]:
+    """Put a house up; `quota` is what the settings tell of the vendor's."""
     vendor = Vendor(head)
     async with RawUpstream({MODEL: vendor.answer}) as upstream:
         chosen = OverloadSettings(**overload)
         async with stage(
             folder,
-            provider={"base_url": upstream.url, "models": (MODEL,)},
+            provider={"base_url": upstream.url, "models": (MODEL,), "quota": quota},
             altered=lambda settings: msgspec.structs.replace(settings, overload=chosen),
         ) as it:
             caller = await it.caller(tier="premium")
@@ -224,6 +228,29 @@ def test_what_a_vendor_has_left_is_kept_for_the_urgent(tmp_path: Path) -> None:
             assert (rooms.refused, rooms.waiting) == ([0, 0, 1, 1], 0)
             refusals = [event for event in await it.flags(5) if event.status == 429]
             assert [(event.error, event.attempts) for event in refusals] == [("rate_limited", 0)] * 2
+
+    run(journey())
+
+
+def test_a_quota_of_the_settings_is_kept_for_the_urgent_before_any_header_was_seen(tmp_path: Path) -> None:
+    async def journey() -> None:
+        quota = QuotaSettings(requests_per_minute=20)
+        async with house(tmp_path, quota=quota, wait_s=0.2, ageing_s=60.0, near_quota_percent=50) as it:
+            it.vendor.let_go(13)
+            for number in range(11):
+                await it.ask(f"number {number}", "critical")
+            with pytest.raises(openai.RateLimitError) as refused:
+                await it.ask("low", "low")
+            assert int(refused.value.response.headers["retry-after"]) >= 1
+            await it.ask("critical", "critical")
+            assert it.vendor.asked == [*[f"number {number}" for number in range(11)], "critical"]
+            rooms = it.it.platform.waiting.rooms
+            assert rooms is not None
+            assert (rooms.refused, rooms.waiting) == ([0, 0, 0, 1], 0)
+            assert f'penstock_quota_left_ratio{{target="sim/{MODEL}"}} 0.4' in (
+                it.it.platform.metrics.render().decode()
+            )
+            assert (await it.it.settled(it.caller, 12)).held_nanos == 0
 
     run(journey())
 

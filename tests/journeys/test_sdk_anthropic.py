@@ -240,6 +240,49 @@ def test_our_own_refusals_are_this_sdks_exceptions(tmp_path: Path) -> None:
     journey(tmp_path, steps)
 
 
+def test_who_may_not_list_models_is_told_in_this_dialect(tmp_path: Path) -> None:
+    """The path is OpenAI's as well: whose SDK asks is told by `anthropic-version`, before anybody is known."""
+
+    async def steps(it: Stage, caller: Caller, client: AsyncAnthropic) -> None:
+        nothing = anthropic.Omit()
+        unknown: list[dict[str, Any]] = [{}, {"x-api-key": nothing, "authorization": nothing}]
+        for headers in unknown:
+            stranger = client.with_options(api_key="pen-" + "x" * 40)
+            with pytest.raises(anthropic.AuthenticationError) as refused:
+                await stranger.models.list(extra_headers=headers)
+            body: Any = refused.value.body
+            assert (body["type"], body["error"]["type"]) == ("error", "authentication_error")
+            assert refused.value.request_id
+            assert refused.value.response.headers["www-authenticate"] == "Bearer"
+
+    journey(tmp_path, steps)
+
+
+def test_this_sdk_finds_the_request_id_of_every_reply_and_refusal(tmp_path: Path) -> None:
+    """Whoever asks for help can name the request, also where it was refused before anybody read its body."""
+
+    async def steps(it: Stage, caller: Caller, client: AsyncAnthropic) -> None:
+        stranger = client.with_options(api_key="pen-" + "x" * 40)
+        refusals: list[Callable[[], Awaitable[object]]] = [
+            lambda: stranger.messages.create(model=WIRES[1], max_tokens=16, messages=QUESTION),
+            lambda: client.messages.create(model="no-such-model", max_tokens=16, messages=QUESTION),
+            lambda: client.messages.batches.retrieve("msgbatch_none"),
+            lambda: client.messages.batches.create(requests=[]),
+            lambda: client.models.retrieve("no-such-model"),
+        ]
+        ids: list[str | None] = []
+        for refusal in refusals:
+            with pytest.raises(anthropic.APIStatusError) as refused:
+                await refusal()
+            ids.append(refused.value.request_id)
+        ids.append((await client.models.with_raw_response.list()).request_id)
+        ids.append((await client.messages.batches.with_raw_response.list()).request_id)
+        assert all(each is not None and each.startswith("req_") for each in ids), ids
+        assert len(set(ids)) == len(ids)
+
+    journey(tmp_path, steps)
+
+
 def test_what_a_provider_cannot_be_told_is_refused_by_name(tmp_path: Path) -> None:
     async def steps(it: Stage, caller: Caller, client: AsyncAnthropic) -> None:
         tools: list[Any] = [{"type": "web_search_20250305", "name": "web_search"}]

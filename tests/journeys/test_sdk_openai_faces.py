@@ -13,6 +13,12 @@ from typing import Any
 import openai
 import pytest
 from openai import AsyncOpenAI
+from openai.types.responses import (
+    Response,
+    ResponseCompletedEvent,
+    ResponseCreatedEvent,
+    ResponseInProgressEvent,
+)
 
 from tests.journeys.test_openai_python import PICTURE, TOOLS, Reading
 from tests.journeys.three_wires import WIRES, three_wires
@@ -21,6 +27,7 @@ from tests.support import run
 
 QUESTION = "How much water passed the gate?"
 FLAT: list[Any] = [{"type": "function", **TOOLS[0]["function"], "strict": False}]
+WHOLE_EVENTS = (ResponseCreatedEvent, ResponseInProgressEvent, ResponseCompletedEvent)
 Steps = Callable[[Stage, Caller, AsyncOpenAI], Awaitable[None]]
 every_wire = pytest.mark.parametrize("wire", WIRES)
 
@@ -66,6 +73,39 @@ def test_a_streamed_response_says_the_same(tmp_path: Path, wire: str) -> None:
         assert (kinds[0], kinds[-1]) == ("response.created", "response.completed")
         spent = await it.settled(caller, 2)
         assert spent.posted_nanos == sum(row.cost_nanos for row in await it.truth(2))
+
+    journey(tmp_path, steps)
+
+
+@every_wire
+def test_a_response_repeats_what_was_asked_whoever_answers(tmp_path: Path, wire: str) -> None:
+    """Whole, and at the beginning and the end of a stream: as OpenAI's own objects do, under ids like theirs."""
+    asked: dict[str, Any] = {
+        "instructions": "You read gauges.", "max_output_tokens": 64, "temperature": 0.5, "tools": FLAT,
+        "tool_choice": "auto", "parallel_tool_calls": True,
+    }  # fmt: skip
+
+    def holds(reply: Response) -> None:
+        told = reply.model_dump(mode="json", exclude_unset=True)
+        assert {name: told[name] for name in asked} == asked
+        assert reply.id.startswith("resp_") and told["store"] is False
+        assert told["text"] == {"format": {"type": "text"}} and told["metadata"] == {}
+        assert (reply.truncation, reply.top_p) == ("disabled", None)
+        assert reply.previous_response_id is None and reply.error is None
+        kinds = {"message": "msg_", "function_call": "fc_", "reasoning": "rs_"}
+        for item in reply.output:
+            assert item.id and item.id.startswith(kinds[item.type])
+
+    async def steps(it: Stage, caller: Caller, client: AsyncOpenAI) -> None:
+        whole = await client.responses.create(model=wire, input=QUESTION, **asked)
+        holds(whole)
+        assert whole.output and whole.usage
+        stream = await client.responses.create(model=wire, input=QUESTION, stream=True, **asked)
+        forms: list[Response] = [event.response async for event in stream if isinstance(event, WHOLE_EVENTS)]
+        assert [form.status for form in forms] == ["in_progress", "in_progress", "completed"]
+        assert len({form.id for form in forms}) == 1
+        for form in forms:
+            holds(form)
 
     journey(tmp_path, steps)
 

@@ -139,8 +139,9 @@ def test_refusals_are_this_sdks_exceptions_and_say_what_to_do(tmp_path: Path) ->
             with pytest.raises(ServiceUnavailableError):
                 await client.rerank(model=f"{server}-model", query=QUERY, documents=DOCUMENTS)
         async with cohere.AsyncClientV2("pen-nobody-x", base_url=root(it), max_retries=0) as nobody:
-            with pytest.raises(UnauthorizedError):
+            with pytest.raises(UnauthorizedError) as unknown:
                 await nobody.rerank(model="cohere-model", query=QUERY, documents=DOCUMENTS)
+            assert "API key" in unknown.value.body["message"]
         assert (await it.spent(caller)).posted_nanos == 0
 
     journey(tmp_path, steps)

@@ -8,6 +8,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from penstock.gateway.admission import Admission, Seat
 from penstock.kernel.context import Rate
 from tests.journeys.knowledge_scene import LOCAL, Member, scene
 from tests.support import run
@@ -127,6 +130,36 @@ def test_what_a_search_reads_to_rerank_is_taken_from_its_callers_limits_and_what
                 assert (await searched(frugal, question))["rerank"]["by"] == "late", question
 
     run(whole(), 60.0)
+
+
+def test_what_an_ingest_reads_for_token_vectors_is_taken_from_its_keys_limits_known_texts_included(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: dict[str, int] = {}
+    admit, give_back = Admission.admit_unpaid, Admission.give_back
+
+    async def noted(it: Admission, *about: Any, tokens: int = 0) -> Seat:
+        seat = await admit(it, *about, tokens=tokens)
+        taken[seat.operation] = tokens
+        return seat
+
+    async def returned(it: Admission, seat: Seat, unused_tokens: int) -> None:
+        if seat.operation in taken:
+            taken[seat.operation] -= unused_tokens
+        await give_back(it, seat, unused_tokens)
+
+    async def steps(kim: Member) -> None:
+        await filled(kim, keep_token_vectors=True)
+        assert len(TEXTS) * 8 < sum(taken.values()) < len(TEXTS) * 30
+        taken.clear()
+        # Its vector is known, and is embedded no more; what its tokens are takes the model as long as before.
+        job = await kim.ended("guides", await kim.put("guides", {"id": "twin", "text": TEXTS["gate"]}))
+        assert (job["counts"]["reused"], job["counts"]["tokens"]) == (1, 0)
+        assert 8 < sum(taken.values()) < 30
+
+    monkeypatch.setattr(Admission, "admit_unpaid", noted)
+    monkeypatch.setattr(Admission, "give_back", returned)
+    journey(tmp_path, steps)
 
 
 def test_who_names_no_label_sees_nothing_that_has_one_and_nobody_elses_project(tmp_path: Path) -> None:

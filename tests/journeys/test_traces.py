@@ -6,16 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-import apsw
 
 from penstock.net.client import HttpClient, Origin, Response, Timers
 from penstock.ports.traces import Total, TraceFilter
 from penstock.simulator.behaviour import Speeds
 from penstock.simulator.server import SimulatorOptions
+from tests.contracts.file_harness import locked
 from tests.stage import MODEL, Caller, Stage, stage, until
 from tests.support import run
 
@@ -51,18 +48,6 @@ async def half(it: Stage, client: HttpClient, callers: list[Caller]) -> list[str
     return ids
 
 
-@contextmanager
-def down(file: Path) -> Iterator[None]:
-    """Keep everybody else from writing to the store."""
-    other = apsw.Connection(str(file))
-    other.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    finally:
-        other.execute("ROLLBACK")
-        other.close()
-
-
 async def by_key(it: Stage, **wanted: str) -> dict[str, Total]:
     assert it.platform.traces is not None
     rows = await it.platform.traces.totals(TraceFilter(**wanted), ("key_id",))
@@ -79,7 +64,7 @@ def test_what_is_kept_of_requests_is_what_the_ledger_says(tmp_path: Path) -> Non
             client = HttpClient()
             try:
                 ids = await half(it, client, callers)
-                with down(tmp_path / "data" / "traces.sqlite"):
+                with locked(tmp_path / "data" / "traces.sqlite"):
                     ids += await half(it, client, callers)
                     await until(lambda: _is(feed.failures > 0 and not feed.healthy), 15.0)
                 await until(lambda: _is(feed.delivered == len(ids) and not feed.kept_queued), 15.0)

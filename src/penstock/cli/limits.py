@@ -46,10 +46,23 @@ class Limits:
     rpm: Annotated[int, Parameter(help="Requests per minute.", show_default=False)] = 0
     tpm: Annotated[int, Parameter(help="Tokens per minute.", show_default=False)] = 0
     concurrency: Annotated[int, Parameter(help="Requests at one time.", show_default=False)] = 0
+    window: Annotated[
+        bool,
+        Parameter(
+            help="Count over any minute, exactly; without it up to twice as many may pass in a minute.",
+            negative="",
+            show_default=False,
+        ),
+    ] = False
 
     def rate(self) -> Rate:
         """Return the rates."""
-        return Rate(requests_per_minute=self.rpm, tokens_per_minute=self.tpm, concurrency=self.concurrency)
+        return Rate(
+            requests_per_minute=self.rpm,
+            tokens_per_minute=self.tpm,
+            concurrency=self.concurrency,
+            window=self.window,
+        )
 
     def caps(self) -> tuple[Cap, ...]:
         """Return the budgets. Raises Invalid for an amount that is none."""
@@ -69,6 +82,10 @@ class UserLimits:
     user_concurrency: Annotated[
         int, Parameter(help="Requests at one time of each user.", show_default=False)
     ] = 0
+    user_window: Annotated[
+        bool,
+        Parameter(help="Count each user's over any minute, exactly.", negative="", show_default=False),
+    ] = False
 
     def rate(self) -> Rate:
         """Return the rates."""
@@ -76,6 +93,7 @@ class UserLimits:
             requests_per_minute=self.user_rpm,
             tokens_per_minute=self.user_tpm,
             concurrency=self.user_concurrency,
+            window=self.user_window,
         )
 
     def caps(self) -> tuple[Cap, ...]:

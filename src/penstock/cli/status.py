@@ -62,6 +62,8 @@ def status(
 
 def _facts(now: Status) -> RenderableType:
     down = [name for name, works in now.dependencies.items() if not works]
+    waiting, dropped = now.metering_waiting, now.metering_dropped
+    metering = () if waiting is None else (("metering", f"{waiting} waiting, {dropped} dropped"),)
     return facts(
         (
             ("version", now.version),
@@ -71,6 +73,7 @@ def _facts(now: Status) -> RenderableType:
             ("connections", now.connections),
             ("models", now.models),
             ("audit", f"{now.audit_waiting} waiting, {now.audit_dropped} dropped"),
+            *metering,
         )
     )
 

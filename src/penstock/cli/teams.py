@@ -96,9 +96,10 @@ def _caps(caps: tuple[Cap, ...]) -> str:
 
 
 def _rate(rate: Rate) -> str:
+    per = " in any minute" if rate.window else "/min"
     parts = (
-        (rate.requests_per_minute, "requests/min"),
-        (rate.tokens_per_minute, "tokens/min"),
+        (rate.requests_per_minute, f"requests{per}"),
+        (rate.tokens_per_minute, f"tokens{per}"),
         (rate.concurrency, "at once"),
     )
     return ", ".join(f"{amount:,} {unit}" for amount, unit in parts if amount) or "-"

@@ -63,11 +63,12 @@ def fills(budgets: Iterable[Budget], etas: Mapping[str, float]) -> dict[str, lis
 
 def rate_words(rate: Rate) -> tuple[str, ...]:
     """Return limits in words; nothing where there are none."""
+    per = " in any minute" if rate.window else "/min"
     return tuple(
         text
         for number, text in (
-            (rate.requests_per_minute, f"{formats.short(rate.requests_per_minute)} requests/min"),
-            (rate.tokens_per_minute, f"{formats.short(rate.tokens_per_minute)} tokens/min"),
+            (rate.requests_per_minute, f"{formats.short(rate.requests_per_minute)} requests{per}"),
+            (rate.tokens_per_minute, f"{formats.short(rate.tokens_per_minute)} tokens{per}"),
             (rate.concurrency, f"{formats.short(rate.concurrency)} at once"),
         )
         if number
@@ -91,6 +92,7 @@ def typed_limits(rate: Rate, caps: Iterable[Cap], prefix: str = "") -> dict[str,
         "requests_per_minute": typed_count(rate.requests_per_minute),
         "tokens_per_minute": typed_count(rate.tokens_per_minute),
         "concurrency": typed_count(rate.concurrency),
+        "window": "yes" if rate.window else "",
     }
     for window in WINDOWS:
         typed |= {
@@ -113,6 +115,7 @@ def read_rate(reading: Reading, prefix: str = "") -> Rate:
         requests_per_minute=reading.count(f"{prefix}requests_per_minute"),
         tokens_per_minute=reading.count(f"{prefix}tokens_per_minute"),
         concurrency=reading.count(f"{prefix}concurrency"),
+        window=reading.choice(f"{prefix}window", ("", "yes"), "") == "yes",
     )
 
 

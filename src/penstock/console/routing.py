@@ -123,9 +123,23 @@ def _rules(route: Table) -> list[str]:
         else "",
         f"only in {', '.join(route.get('regions', ()))}" if route.get("regions") else "",
         *(f"{each['tier']}: at most ${each['output']} per million out" for each in route.get("ceilings", ())),
+        _rate(route.get("rate", {})),
         f"easy ones by {COMPLEXITIES.get(complexity, complexity)}" if complexity != "none" else "",
     ]
     return [each for each in told if each]
+
+
+def _rate(rate: Table) -> str:
+    """Return what each organisation may use of a route's model, "" where nothing limits it."""
+    a_minute = [
+        f"{int(rate[name]):,} {what}"
+        for name, what in (("requests_per_minute", "requests"), ("tokens_per_minute", "tokens"))
+        if rate.get(name)
+    ]
+    told = f"{' and '.join(a_minute)} {'in any' if rate.get('window') else 'a'} minute" if a_minute else ""
+    at_once = f"{int(rate['concurrency']):,} at one time" if rate.get("concurrency") else ""
+    limits = ", ".join(each for each in (told, at_once) if each)
+    return f"each organisation: {limits}" if limits else ""
 
 
 # -------------------------------------------------------------------------------------------------- what was changed

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from functools import partial
 from random import Random
 
+import msgspec
+
 from penstock.contracts.case import Contract, Harness, expect, expect_error, needs
 from penstock.contracts.ledger_holds import CENT, DOLLAR, HOLDS, LedgerHarness, balances, lines
 from penstock.kernel.errors import Conflict, Invalid, NotFound
@@ -25,9 +27,14 @@ async def held(
 
 
 async def expired(ledger: Ledger, *operations: str) -> dict[str, Settled]:
-    """Call `expire`, twice so that it must be idempotent; returns what became of `operations`."""
-    settled = [*await ledger.expire(), *await ledger.expire()]
-    return {one.operation: one for one in settled if one.operation in operations}
+    """Call `expire`, twice so that it must be idempotent; returns what became of `operations`, but for the accounts,
+    which each must name.
+    """
+    settled = [one for one in (*await ledger.expire(), *await ledger.expire()) if one.operation in operations]
+    expect(
+        all(one.accounts for one in settled), "what expired names the accounts it charged", settled=settled
+    )
+    return {one.operation: msgspec.structs.replace(one, accounts=()) for one in settled}
 
 
 @CASES.case(5)

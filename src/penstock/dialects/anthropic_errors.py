@@ -38,12 +38,14 @@ _TYPES: Final = {
     529: "overloaded_error",
 }
 
+_OVERLOADED: Final = frozenset({"overloaded", "pool_exhausted"})
+
 
 def status_of(error: PenstockError) -> int:
     """Return the HTTP status this dialect gives `error`."""
     if isinstance(error, OverBudget):
         return 402
-    if isinstance(error, Overloaded) or (isinstance(error, Upstream) and error.reason == "overloaded"):
+    if isinstance(error, Overloaded) or (isinstance(error, Upstream) and error.reason in _OVERLOADED):
         return 529
     return openai_errors.status_of(error)
 

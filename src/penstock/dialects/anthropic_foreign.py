@@ -76,7 +76,7 @@ _REQUEST: Final = {
 }
 _MESSAGE: Final = {
     "openai": Rules(left_out=frozenset({"annotations", "reasoning_details"})),
-    "responses": Rules(ours=frozenset({"items"}), left_out=frozenset({"annotations"})),
+    "responses": Rules(ours=frozenset({"items"}), left_out=frozenset({"annotations", "phase"})),
 }
 _RESULT: Final = Rules(
     ours=frozenset({"items"}), same=frozenset({"is_error"}), left_out=frozenset({"annotations"})

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from penstock.kernel.chat import ChatEvent, ChatReply, ChatRequest
+from penstock.kernel.chat import ChatEvent, ChatReply, ChatRequest, Extras
 from penstock.kernel.errors import Invalid, PenstockError
 from penstock.kernel.money import Usage
 
@@ -31,7 +31,7 @@ class Rendered(msgspec.Struct, frozen=True, gc=False):
 class StreamHead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the events of one answer repeat: its id, the model, the time in seconds since 1970, and whether the caller
     asked for usage. `input_tokens` is what is known of the prompt when the stream begins (Anthropic's first event tells
-    it; the last event corrects it).
+    it; the last event corrects it), `echo` what the answer repeats of its request (`Codec.echo`).
     """
 
     id: str
@@ -39,6 +39,7 @@ class StreamHead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     created_s: int
     include_usage: bool = True
     input_tokens: int = 0
+    echo: Extras = {}
 
 
 class ReplyFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -153,6 +154,10 @@ class Codec(msgspec.Struct, frozen=True, kw_only=True):
     read_error: Callable[[int, bytes], VendorError]
     redirect: Callable[[bytes, str, int], bytes] | None = None
     """The same request, for another model and with another output limit, every other byte kept; None: by rendering."""
+    break_off: Callable[[PenstockError, EventRenderer], bytes] | None = None
+    """`render_error_event` where events are numbered: it follows what the renderer wrote; None: they are not."""
+    echo: Callable[[bytes], Extras] | None = None
+    """The members of a request that its answer repeats, from the request's bytes; None where answers repeat nothing."""
     sign: Callable[[int], bytes] = comment
     """What a stream is sent while nothing of the answer leaves; it is told how many bytes of text there are already."""
 

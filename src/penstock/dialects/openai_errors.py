@@ -53,6 +53,7 @@ _UPSTREAM_STATUS: Final = {
     # What a caller is told when the vendor failed. A vendor's 401 is our operator's fault, not the caller's.
     "rate_limited": 429,
     "overloaded": 503,
+    "pool_exhausted": 503,
     "connect_timeout": 504,
     "first_byte_timeout": 504,
     "total_timeout": 504,

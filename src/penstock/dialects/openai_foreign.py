@@ -7,7 +7,7 @@ Said otherwise
     Responses' ``text.verbosity``, custom tools    under the names of this wire
 Left out, and told
     caching hints, tags, user ids, answers not kept, ids and states of items, whether thoughts are shown
-    thoughts of earlier turns with their signatures: another vendor's models cannot read them
+    phases, and thoughts of earlier turns with their signatures: another vendor's models cannot read them
 Refused
     everything else: parts and vendor-run tools of another dialect, files by URL or by another vendor's id, films
 """
@@ -59,7 +59,7 @@ REQUEST: Final = {
 }
 MESSAGE: Final = {
     "anthropic": Rules(left_out=frozenset({"cache_control", "citations", "turn.cache_control"})),
-    "responses": Rules(ours=frozenset({"items"}), left_out=frozenset({"annotations"})),
+    "responses": Rules(ours=frozenset({"items"}), left_out=frozenset({"annotations", "phase"})),
 }
 CALL: Final = {
     "anthropic": Rules(

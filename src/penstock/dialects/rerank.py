@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta, Raw
 from msgspec.structs import replace
 
+from penstock.dialects import openai
 from penstock.dialects.codec import Rendered, untranslatable
 from penstock.dialects.members import ANY, FLAG, Members, check_numbers
 from penstock.dialects.openai_envelope import MAX_MODEL_CHARS
@@ -261,3 +262,7 @@ def render_error(error: PenstockError) -> tuple[int, bytes]:
     status, body = openai_error(error)
     said = _SAID.decode(body).error
     return status, msgspec.json.encode({"message": said["message"], "error": said})
+
+
+CODEC: Final = replace(openai.CODEC, name="cohere", render_error=render_error)
+"""What callers of this wire are told errors in; it has no chats of its own."""

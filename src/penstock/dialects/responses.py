@@ -18,11 +18,11 @@ from typing import Final
 
 import msgspec
 
-from penstock.dialects.codec import Codec
+from penstock.dialects.codec import Codec, EventRenderer
 from penstock.dialects.members import raw
 from penstock.dialects.openai_errors import read_vendor_error, render_error, retry_headers
 from penstock.dialects.responses_events import StreamFacts, StreamParser, read_facts
-from penstock.dialects.responses_replies import parse_reply, render_reply
+from penstock.dialects.responses_replies import echoed, parse_reply, render_reply
 from penstock.dialects.responses_requests import parse_request, render_request
 from penstock.dialects.responses_stream import StreamRenderer
 from penstock.dialects.strict_json import decode_object
@@ -51,11 +51,10 @@ def redirect(body: bytes, model: str, output_tokens: int) -> bytes:
     )
 
 
-def render_error_event(error: PenstockError) -> bytes:
-    """Return the SSE event that ends a stream which has already begun.
+def render_error_event(error: PenstockError, number: int = 0) -> bytes:
+    """Return the SSE event that ends a stream which has already begun; `number` is its place in the sequence.
 
-    It says everything twice, as the reference has it and in the member `error`, which is what makes the SDKs raise. Its
-    number is not known here; `StreamRenderer.failed` ends a stream in sequence.
+    It says everything twice, as the reference has it and in the member `error`, which is what makes the SDKs raise.
     """
     told = msgspec.json.decode(render_error(error)[1])["error"]
     data = {
@@ -63,10 +62,14 @@ def render_error_event(error: PenstockError) -> bytes:
         "code": told["code"],
         "message": told["message"],
         "param": told["param"],
-        "sequence_number": 0,
+        "sequence_number": number,
         "error": told,
     }
     return b"event: error\ndata: %b\n\n" % msgspec.json.encode(data)
+
+
+def _break_off(error: PenstockError, renderer: EventRenderer) -> bytes:
+    return render_error_event(error, renderer.number if isinstance(renderer, StreamRenderer) else 0)
 
 
 CODEC: Final = Codec(
@@ -85,4 +88,6 @@ CODEC: Final = Codec(
     retry_headers=retry_headers,
     read_error=read_vendor_error,
     redirect=redirect,
+    echo=echoed,
+    break_off=_break_off,
 )

@@ -5,8 +5,8 @@ How they meet
 - A reasoning item is a `Reasoning`: its summary is the text, ``encrypted_content`` the signature, or, where the summary
   is empty, the whole hidden thought.
 - A call of a custom tool keeps its `type`. An item of another type is a message whose extras hold it as `item`.
-- What only this API says of its items (ids, states, phases, further summaries) is one extra of the message, `items`:
-  nothing of it changes what was said.
+- What only this API says of its items (ids, states, further summaries) is one extra of the message, `items`: nothing
+  of it changes what was said. A `phase`, which models read, is an extra of its own.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Notes(msgspec.Struct, omit_defaults=True):
 
 _NOTES: Final = msgspec.json.Decoder(_Notes)
 _NO_NOTES: Final = raw(_Notes())
-_NOTED: Final = ("id", "status", "phase")
+_NOTED: Final = ("id", "status")
 
 
 class _Piece(msgspec.Struct, forbid_unknown_fields=True):
@@ -283,7 +283,8 @@ def render_turn(message: Message, ids: str = "") -> list[Any]:
         last |= own
     for index, call in enumerate(message.tool_calls):
         noted = notes.calls.get(index, {})
-        items.append({**_render_call(call), **_state("fc", ids, len(items)), **noted})
+        kind = "ctc" if call.extras.get("type") == _CUSTOM else "fc"
+        items.append({**_render_call(call), **_state(kind, ids, len(items)), **noted})
     return items
 
 

@@ -1,8 +1,9 @@
 """Whole replies of the Responses wire, both ways: the object `response` and `kernel.chat.ChatReply`.
 
 Promises: `parse_reply(render_reply(x)) == x` for every reply this wire can say; the members an official SDK needs are
-always there, with the values of a request that did not mention them, and `store` is false. Unknown members of the reply
-are kept in its `extras`. A vendor's reply that is not one is an `Upstream` error, ``malformed_reply``; one that failed
+always there, with the values of a request that did not mention them, and `store` is false; `echoed` says what a request
+did mention. A reply's id begins with ``resp_``, whatever its vendor called it. Unknown members of the reply are kept in
+its `extras`. A vendor's reply that is not one is an `Upstream` error, ``malformed_reply``; one that failed
 is an `Upstream` error of the vendor's kind.
 """
 
@@ -14,7 +15,7 @@ import msgspec
 from msgspec import Raw
 
 from penstock.dialects import openai_facts
-from penstock.dialects.members import Members, raw
+from penstock.dialects.members import OBJECT, Members, raw
 from penstock.dialects.nonsense import no_reply
 from penstock.dialects.openai_errors import read_vendor_error
 from penstock.dialects.openai_facts import InputDetails, OutputDetails
@@ -25,6 +26,11 @@ from penstock.kernel.chat import ChatReply, Extras, Message
 from penstock.kernel.errors import Invalid, Upstream
 from penstock.kernel.money import Usage
 
+_FILLED: Final[dict[str, dict[str, object]]] = {
+    "reasoning": {"effort": None, "summary": None},
+    "text": {"format": {"type": "text"}},
+}
+"""What stands in these where a request said something else in them."""
 _DEFAULTS: Final[dict[str, object]] = {
     # What stands in a reply to a request that did not mention it.
     "background": False,
@@ -35,16 +41,37 @@ _DEFAULTS: Final[dict[str, object]] = {
     "metadata": {},
     "parallel_tool_calls": True,
     "previous_response_id": None,
-    "reasoning": {"effort": None, "summary": None},
+    **_FILLED,
     "store": False,
     "temperature": None,
-    "text": {"format": {"type": "text"}},
     "tool_choice": "auto",
     "tools": [],
     "top_p": None,
     "truncation": "disabled",
     "user": None,
 }
+_ECHOED: Final = (
+    "instructions",
+    "max_output_tokens",
+    "max_tool_calls",
+    "metadata",
+    "parallel_tool_calls",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "reasoning",
+    "safety_identifier",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_logprobs",
+    "top_p",
+    "truncation",
+    "user",
+)
+"""What a response repeats of its request."""
+_ID: Final = "resp_"
+_FOREIGN_IDS: Final = ("chatcmpl-", "cmpl-", "msg_", "req_")
 _UNSAID: Final[Extras] = {name: raw(value) for name, value in _DEFAULTS.items()}
 _INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 _FINISHES: Final = {reason: finish for finish, reason in _INCOMPLETE.items()}
@@ -156,14 +183,37 @@ def render_reply(reply: ChatReply) -> bytes:
     return msgspec.json.encode({**head, **outcome(finish, output, reply.usage), **reply.extras})
 
 
+def echoed(body: bytes) -> Extras:
+    """Return what an answer repeats of the request `body`, which was read before, as its caller wrote it."""
+    members = decode_object(body)
+    said = {
+        name: value
+        for name in _ECHOED
+        if (value := members.get(name)) is not None and bytes(value) != b"null"
+    }
+    for name, unsaid in _FILLED.items():
+        if name in said:
+            said[name] = raw({**unsaid, **OBJECT.decode(said[name])})
+    return said
+
+
 def ids_of(reply_id: str) -> str:
-    """Return what the ids of a reply's items share: its own id without the kind before the underscore."""
-    return reply_id.rpartition("_")[2].rpartition("-")[2] or "0"
+    """Return what the ids of a reply and of its items share: its own id without the kind it begins with."""
+    for kind in (_ID, *_FOREIGN_IDS):
+        if reply_id.startswith(kind):
+            return reply_id.removeprefix(kind) or "0"
+    return reply_id or "0"
 
 
 def response_head(reply_id: str, model: str, created_s: int) -> dict[str, Any]:
     """Return what every form of a response begins with."""
-    return {"id": reply_id, "object": "response", "created_at": created_s, "model": model, **_UNSAID}
+    return {
+        "id": f"{_ID}{ids_of(reply_id)}",
+        "object": "response",
+        "created_at": created_s,
+        "model": model,
+        **_UNSAID,
+    }
 
 
 def outcome(finish: str, output: list[Any], usage: Usage | None) -> dict[str, Any]:

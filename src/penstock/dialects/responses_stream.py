@@ -76,7 +76,7 @@ class StreamRenderer:
 
     def __init__(self, head: StreamHead) -> None:
         """Fix what every event repeats."""
-        self._head = response_head(head.id, head.model, head.created_s)
+        self._head = {**response_head(head.id, head.model, head.created_s), **head.echo}
         self._ids = ids_of(head.id)
         self._number = 0
         self._output: list[dict[str, Any]] = []
@@ -91,6 +91,11 @@ class StreamRenderer:
         self._finish = "stop"
         self._usage: Usage | None = None
         self._extras: Extras = {}
+
+    @property
+    def number(self) -> int:
+        """The sequence number of the next event."""
+        return self._number
 
     # ----------------------------------------------------------------------------------------- the three doors
 
@@ -289,7 +294,7 @@ class StreamRenderer:
         custom = extras.pop("type", None) == _CUSTOM
         kind, member = ("custom_tool_call", "input") if custom else ("function_call", "arguments")
         what = {"type": kind, "call_id": delta.id, "name": delta.name, member: "", **extras}
-        opened = self._open_item("fc", **what)
+        opened = self._open_item("ctc" if custom else "fc", **what)
         call = self._calls[delta.index] = _Call(self._output[-1], self._last)
         return call, opened
 

@@ -148,6 +148,8 @@ class Authenticator:
 def model_token(request: Request) -> bytes:
     """Return the token of a call for models, wherever its SDK puts it, or raise Unauthenticated."""
     value = request.header(b"authorization")
+    if value is not None and value.startswith(b"Bearer "):  # as SDKs write it: nothing else is asked
+        return value[7:].strip()
     if value is None:
         for name in _SDK_HEADERS:
             other = request.header(name)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from penstock.dialects.codec import Codec
 from penstock.edge import errors
 from penstock.edge.auth import Authenticator
 from penstock.edge.routes import Policy, Routes
@@ -61,8 +62,9 @@ class Door:
             return None
         request_id = new_id("req_")
         self._turned_away.note(caller, priority, request_id)
-        status, headers, body = self._reply(request.path, priority)
-        return status, b"%bx-request-id: %b\r\n" % (headers, request_id.encode()), body
+        codec = errors.spoken_at(request.path)
+        status, headers, body = self._reply(codec, priority)
+        return status, headers + errors.id_lines(codec, request_id), body
 
     def _is_for_models(self, path: str) -> bool:
         try:
@@ -70,8 +72,7 @@ class Door:
         except NotFound:
             return False
 
-    def _reply(self, path: str, priority: Priority) -> Reply:
-        codec = errors.spoken_at(path)
+    def _reply(self, codec: Codec, priority: Priority) -> Reply:
         replies = self._replies.get(codec.name)
         if replies is None:
             replies = tuple(errors.prepared(_refusal(each), codec) for each in Priority)

@@ -18,6 +18,7 @@ from penstock.embedding.catalog.library import Library
 from penstock.embedding.ingest.removal import Removal
 from penstock.embedding.migrations.migrations import Migrations
 from penstock.kernel.errors import PenstockError
+from penstock.mechanisms.background import woken
 
 _log = logging.getLogger("penstock.embedding")
 LOOK_S: Final = 1.0
@@ -65,12 +66,7 @@ class Upkeep:
         """Tend, for ever."""
         while True:
             await self.look()
-            try:
-                async with asyncio.timeout(LOOK_S):
-                    await self._woken.wait()
-            except TimeoutError:
-                pass
-            self._woken.clear()
+            await woken(self._woken, LOOK_S)
 
     async def compacting(self, every_s: float) -> None:
         """Compact the index every `every_s` seconds, for ever."""

@@ -17,12 +17,14 @@ from penstock.kernel.context import Principal, RequestContext
 from penstock.kernel.errors import Forbidden, Invalid, OverBudget, OverLimit, Unavailable
 from penstock.kernel.money import affordable_output_tokens, format_dollars, worst_case_nanos
 from penstock.kernel.settings import AdmissionSettings
-from penstock.mechanisms.limits import Plan, Plans
+from penstock.mechanisms.limits import Plan, Plans, window_end
 from penstock.ports.ledger import Hold, Ledger
 from penstock.ports.state import Ask as LimitAsk
 from penstock.ports.state import State, Taken
 
 LEAST_OUTPUT_TOKENS = 16
+SLOT_RETRY_S = 1.0
+"""When to ask again for a place among requests at one time: nobody knows when one of them ends."""
 UNLIMITED = Taken(-1, (), ())
 _UNPRICED_KINDS = {"input_audio": "audio", "audio": "audio", "video_url": "video", "input_video": "video"}
 _UNPRICED_MEMBERS = {"audio": "audio", "web_search_options": "web_search"}
@@ -31,8 +33,9 @@ _UNPRICED_MEMBERS = {"audio": "audio", "web_search_options": "web_search"}
 class Seat:
     """An admitted request: what it holds and what it may use.
 
-    `output_tokens` is what the upstream is clamped to, per choice; `held_nanos` what the ledger reserved so
-    far.
+    `output_tokens` is what the upstream is clamped to, per choice; `wanted_tokens` what was asked for, or, where
+    no length was, granted before the money was looked at (0: no answer has a length); `held_nanos` what the ledger
+    reserved so far.
     """
 
     __slots__ = (
@@ -45,6 +48,7 @@ class Seat:
         "plan",
         "taken",
         "topups",
+        "wanted_tokens",
     )
 
     def __init__(
@@ -55,6 +59,7 @@ class Seat:
         self.plan = plan
         self.input_tokens = input_tokens
         self.output_tokens = output_tokens
+        self.wanted_tokens = 0
         self.asks_tokens = tokens
         self.held_nanos = 0
         self.taken = UNLIMITED
@@ -68,14 +73,20 @@ class LimitReached(OverLimit):
 
     def __init__(self, seat: Seat, taken: Taken, ask: LimitAsk) -> None:
         """Say which limit, with what is left of every limit in `seat`."""
-        name = seat.plan.names[taken.refused]
+        name, wait_s = seat.plan.names[taken.refused], taken.retry_after_s
+        remedy = f"Retry after {max(wait_s, 0.001):.3f} s."
+        if (
+            ask.kind == "slots"
+        ):  # told is when a slot lapses whose holder died; one is free when a request ends
+            wait_s = min(wait_s, SLOT_RETRY_S)
+            remedy = "Retry when one of them has ended."
         super().__init__(
             f"The limit of {ask.limit} {name} is reached.",
             field=name,
             value=ask.amount,
             limit=ask.limit,
-            retry_after_s=taken.retry_after_s,
-            remedy=f"Retry after {max(taken.retry_after_s, 0.001):.3f} s.",
+            retry_after_s=wait_s,
+            remedy=remedy,
         )
         seat.taken = taken
         self.seat = seat
@@ -102,8 +113,11 @@ class Admission:
         output_tokens = self._granted_output(ask, principal, targets)
         self._check_caps(ask, principal, targets)
         worst = worst_nanos(targets, ask, output_tokens)
-        self._check_price(principal, worst)
+        self._check_price(ask, principal, worst)
         plan = self._plans.of(principal)
+        limited = targets[0].limited
+        if limited is not None:
+            plan = plan.of_model(limited)
         seat = Seat(
             context.request_id,
             plan,
@@ -111,6 +125,7 @@ class Admission:
             output_tokens,
             ask.input_tokens + output_tokens * ask.n,
         )
+        seat.wanted_tokens = ask.max_output_tokens or output_tokens
         await self._take_limits(seat)
         try:
             await self._hold(seat, ask, targets, worst)
@@ -129,7 +144,7 @@ class Admission:
         output_tokens = min(seat.output_tokens, self._granted_output(ask, principal, targets))
         self._check_caps(ask, principal, targets)
         worst = spent_nanos + worst_nanos(targets, ask, output_tokens)
-        self._check_price(principal, worst)
+        self._check_price(ask, principal, worst)
         missing_nanos = worst - seat.held_nanos
         if missing_nanos > 0 and not await self.top_up(seat, missing_nanos):
             raise OverBudget(value=missing_nanos)
@@ -142,7 +157,11 @@ class Admission:
         of tokens, and no money is held. Raises Rejected.
         """
         self._check_caps(ask, context.principal, targets)
-        seat = Seat(context.request_id, self._plans.of(context.principal), ask.input_tokens, 0, tokens)
+        plan = self._plans.of(context.principal)
+        limited = targets[0].limited if targets else None
+        if limited is not None:
+            plan = plan.of_model(limited)
+        seat = Seat(context.request_id, plan, ask.input_tokens, 0, tokens)
         await self._take_limits(seat)
         return seat
 
@@ -174,8 +193,18 @@ class Admission:
 
     def _granted_output(self, ask: Ask, principal: Principal, targets: Sequence[Target]) -> int:
         """Return the answer tokens granted per choice: what was asked for, within every cap that applies."""
-        settings = self._settings
-        wanted = settings.default_output_tokens if ask.max_output_tokens is None else ask.max_output_tokens
+        settings, wanted = self._settings, ask.max_output_tokens
+        if wanted is None:
+            if settings.require_output_limit:
+                raise Invalid(
+                    "A request must name the length of its answer here.",
+                    code="output_limit_required",
+                    field="max_tokens",
+                    limit=settings.max_output_tokens,
+                    remedy="Send max_tokens, or what your SDK calls it: max_completion_tokens, max_output_tokens, "
+                    "maxOutputTokens.",
+                )
+            wanted = settings.default_output_tokens
         granted = min(wanted, settings.max_output_tokens)
         if principal.max_output_tokens:
             granted = min(granted, principal.max_output_tokens)
@@ -186,7 +215,7 @@ class Admission:
                 granted = min(granted, target.price.max_output_tokens)
         return granted
 
-    def _check_price(self, principal: Principal, worst: int) -> None:
+    def _check_price(self, ask: Ask, principal: Principal, worst: int) -> None:
         cap_nanos = principal.max_request_nanos
         if not cap_nanos or 0 < self._settings.max_request_nanos < cap_nanos:
             cap_nanos = self._settings.max_request_nanos
@@ -194,10 +223,10 @@ class Admission:
             raise OverBudget(
                 f"This request could cost {format_dollars(worst)}; {format_dollars(cap_nanos)} is allowed.",
                 code="request_too_expensive",
-                field="max_tokens",
+                field="max_tokens" if ask.is_chat else "input",
                 value=worst,
                 limit=cap_nanos,
-                remedy="Shorten the prompt or lower max_tokens.",
+                remedy="Shorten the prompt or lower max_tokens." if ask.is_chat else "Send less at one time.",
             )
 
     def _check_caps(self, ask: Ask, principal: Principal, targets: Sequence[Target]) -> None:
@@ -226,10 +255,10 @@ class Admission:
             raise Invalid(
                 "The prompt is longer than this key allows.",
                 code="prompt_too_long",
-                field="messages",
+                field="messages" if ask.is_chat else "input",
                 value=ask.least_input_tokens(),
                 limit=cap,
-                remedy="Shorten the conversation.",
+                remedy="Shorten the conversation." if ask.is_chat else "Send less at one time.",
             )
         if unpriced := [target for target in targets if target.price.unpriced]:
             _check_kinds(ask, unpriced)
@@ -239,7 +268,7 @@ class Admission:
 
     async def _take_limits(self, seat: Seat) -> None:
         plan = seat.plan
-        if not plan.asks and not plan.token_buckets:
+        if not plan.asks and not plan.token_asks:
             return
         asks = plan.asks_for(seat.asks_tokens)
         try:
@@ -273,10 +302,25 @@ class Admission:
                 room_nanos = refusal.limit if isinstance(refusal.limit, int) else 0
                 output_tokens = _affordable(targets, ask, room_nanos)
                 if not tries_left or ask.max_output_tokens is not None or output_tokens < LEAST_OUTPUT_TOKENS:
-                    raise
+                    raise self._broke(refusal, amount_nanos, room_nanos) from None
                 seat.output_tokens = min(seat.output_tokens, output_tokens)
                 amount_nanos = worst_nanos(targets, ask, seat.output_tokens)
         seat.held_nanos = amount_nanos
+
+    def _broke(self, refusal: OverBudget, amount_nanos: int, room_nanos: int) -> OverBudget:
+        """Return a refusal of the ledger's in words for callers: the money, and when there is room at the latest."""
+        account = refusal.field
+        could, left = format_dollars(amount_nanos), format_dollars(room_nanos)
+        retry_after_s, ends = self._plans.room_in_s(account), window_end(account)
+        wait = "it has no next window" if ends is None else f"or wait until {ends:%Y-%m-%d %H:%M} UTC"
+        return OverBudget(
+            f"The budget of {account} has no room for this request: it could cost {could}, and {left} is left.",
+            field=account,
+            value=amount_nanos,
+            limit=room_nanos,
+            remedy=f"Shorten the request or raise the budget{';' if ends is None else ','} {wait}.",
+            retry_after_s=retry_after_s,
+        )
 
     def _reservation(self, seat: Seat, targets: Sequence[Target], amount_nanos: int) -> Hold:
         first = targets[0]

@@ -59,6 +59,11 @@ class Ask:
         self.input_tokens = min(tokens, context_window) if context_window else tokens
         self._least = -1
 
+    @property
+    def is_chat(self) -> bool:
+        """Whether there is a conversation, and an answer of some length: what is embedded, say, has neither."""
+        return self.envelope.message_count > 0
+
     def least_input_tokens(self) -> int:
         """Return the fewest tokens the prompt can have; counted only when a limit is near."""
         if self._least < 0:

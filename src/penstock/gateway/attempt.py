@@ -14,7 +14,7 @@ from penstock.dialects.codec import DONE, ERROR, MALFORMED, USAGE, EventRenderer
 from penstock.gateway.load import Deaf, Loads
 from penstock.gateway.targets import Target
 from penstock.gateway.wording import Passage, StreamPassage
-from penstock.kernel.errors import Invalid, PolicyRefused, Upstream
+from penstock.kernel.errors import Invalid, PolicyRefused, Unavailable, Upstream
 from penstock.net.sse import SseSplitter
 from penstock.ports.providers import ChatCall, ChatReplyStream, ProviderFailure
 
@@ -105,6 +105,7 @@ class StreamedAnswer(_Answer):
                 out = await self.next()
             except PolicyRefused as refusal:  # the vendor has answered well, and bills what it said
                 self.refusal = refusal
+                await self.bill()
                 return
             if self._failure is not None:
                 raise self._failure  # nothing has left: another back end may answer from the beginning
@@ -122,6 +123,22 @@ class StreamedAnswer(_Answer):
                     await self.next()
         except (TimeoutError, ProviderFailure):
             return  # the answer was whole; whatever comes after it is not worth failing for
+
+    async def bill(self) -> None:
+        """Read the usage that follows an end which was told, for an answer that will not leave and is billed. One
+        without its end is not waited for: what its vendor has not generated yet need not be paid for.
+        """
+        facts = self.facts
+        try:
+            async with asyncio.timeout(LATE_S):
+                while facts.finish and facts.usage is None and not facts.done:
+                    data = await self.reply.chunk()
+                    if not data:
+                        return
+                    for block in self._splitter.feed(data):
+                        facts.feed(block)
+        except (TimeoutError, Unavailable):
+            return  # then the bill is an estimate
 
     @property
     def holds(self) -> bool:

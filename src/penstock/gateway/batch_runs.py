@@ -27,6 +27,7 @@ from penstock.kernel.clock import Clock
 from penstock.kernel.context import Principal
 from penstock.kernel.errors import Invalid, NotFound, PenstockError, Unauthenticated
 from penstock.kernel.ids import new_id
+from penstock.mechanisms.background import let_end, woken
 from penstock.mechanisms.tenancy import Tenancy
 
 _log = logging.getLogger("penstock.gateway")
@@ -127,12 +128,7 @@ class BatchRuns:
             except Exception as error:  # because whatever it is, the next look may find things in order
                 unexpected = not isinstance(error, PenstockError)
                 _log.warning("batches cannot be looked at: %s", error, exc_info=unexpected)
-            try:
-                async with asyncio.timeout(LOOK_S):
-                    await self._woken.wait()
-            except TimeoutError:
-                pass
-            self._woken.clear()
+            await woken(self._woken, LOOK_S)
 
     async def forget(self, kept_s: float) -> None:
         """Forget files that have expired, and batches made more than `kept_s` seconds ago."""
@@ -143,12 +139,7 @@ class BatchRuns:
     async def close(self) -> None:
         """Begin no more lines; wait a little for those under way."""
         self._closing = True
-        tasks = list(self._tasks.values())
-        if tasks:
-            await asyncio.wait(tasks, timeout=GRACE_S)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await let_end(list(self._tasks.values()), GRACE_S)
 
     async def _look(self) -> None:
         waiting = {doc.id: doc for doc in await self._book.unfinished(self._is_free, self._running)}

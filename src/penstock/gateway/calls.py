@@ -171,7 +171,7 @@ class Calls:
         self._draws += 1
         table, model = self._routes(), call.model
         ask = route_ask(context, call, self._draws, text=lambda: "\n".join(call.texts()))
-        choice = table.find(model).choose(ask)
+        choice = table.find(model, context.principal).choose(ask)
         chosen = table.narrow(choice, model, context.principal, context.feature).targets
         able = tuple(
             [_windowless(target) for target in chosen if self._kind.can(target.provider, target.model)]

@@ -22,6 +22,8 @@ from penstock.kernel.clock import Clock
 from penstock.kernel.errors import NotFound, PenstockError
 
 JSON_TYPE = b"content-type: application/json\r\n"
+ANTHROPIC_ID = b"request-id: %b\r\n"
+"""Where Anthropic's SDKs look for a request's id."""
 
 
 class Face(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,9 +86,7 @@ def anthropic_face(clock: Clock) -> Face:
         now_s = clock.wall_s()
         return anthropic.limit_headers(_at(requests, now_s), _at(tokens, now_s))
 
-    return Face(
-        codec=anthropic.CODEC, open=_opening(anthropic.CODEC), limits=limits, id_header=b"request-id: %b\r\n"
-    )
+    return Face(codec=anthropic.CODEC, open=_opening(anthropic.CODEC), limits=limits, id_header=ANTHROPIC_ID)
 
 
 def _at(left: Left | None, now_s: float) -> tuple[int, int, float] | None:

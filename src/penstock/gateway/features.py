@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
 from penstock.gateway.choosing import Choice
 from penstock.gateway.targets import Target
-from penstock.kernel.context import Principal
 from penstock.kernel.errors import PolicyRefused
 from penstock.kernel.settings_features import FeatureSettings
 from penstock.mechanisms.patterns import PatternSet
@@ -40,10 +39,26 @@ class Means(NamedTuple):
     webhooks: Mapping[str, frozenset[str]] = {}
 
 
+class Whose(Protocol):
+    """Who asks, or asked: a caller or the event of a request."""
+
+    @property
+    def org(self) -> str:
+        """The organisation."""
+        ...
+
+    @property
+    def team(self) -> str:
+        """The team."""
+        ...
+
+
 class Feature(msgspec.Struct, frozen=True, kw_only=True):
-    """The rules of one feature, ready to use."""
+    """The rules of one feature, ready to use. `team` is whose they are, "" for every one; `p95_ms` 0 is no budget."""
 
     name: str
+    team: str = ""
+    p95_ms: int = 0
     only: frozenset[str] = frozenset()
     forbid: frozenset[str] = frozenset()
     steps: tuple[str, ...] = ()
@@ -96,8 +111,10 @@ class Features:
         """Use settings without a mistake (`mistakes_of`)."""
         self._rules = {(each.name, each.org, each.team): _ready(each) for each in features}
         self._named = frozenset([each.name for each in self._rules.values()])
+        self.has_budgets = any(each.p95_ms for each in self._rules.values())
+        """Whether the latency of any is to be watched."""
 
-    def of(self, principal: Principal, feature: str) -> Feature | None:
+    def of(self, principal: Whose, feature: str) -> Feature | None:
         """Return the rules of a caller's feature, None when there are none."""
         for name in (feature, "") if feature in self._named else ("",):
             for org, team in ((principal.org, principal.team), (principal.org, ""), ("", "")):
@@ -110,6 +127,8 @@ class Features:
 def _ready(settings: FeatureSettings) -> Feature:
     return Feature(
         name=settings.name,
+        team=settings.team,
+        p95_ms=settings.p95_ms,
         only=frozenset(settings.only),
         forbid=frozenset(settings.forbid),
         steps=settings.fallback,

@@ -1,4 +1,4 @@
-"""Reply headers of the gateway: who served the request, what is left of the limits, what it cost.
+"""Reply headers of the gateway: who served the request, what is left of the limits, what was clamped, what it cost.
 
 The `x-ratelimit-*` names and the duration format are OpenAI's (platform documentation, "Rate limits in headers"), so
 that its SDKs and their users read them as they are; of several limits of one kind the tightest is told.
@@ -53,7 +53,10 @@ def request_headers(context: RequestContext, said: Said, seat: Seat, target: Rea
     """Render everything known before the cost is."""
     face = said.face
     ids = id_lines(face.id_header, context.request_id)
-    return b"%b%b%b%b" % (ids, target.headers, face.limits(seat), said.headers())
+    lines = b"%b%b%b%b" % (ids, target.headers, face.limits(seat), said.headers())
+    if seat.output_tokens < seat.wanted_tokens:
+        lines += b"x-penstock-max-tokens: %d; instead-of=%d\r\n" % (seat.output_tokens, seat.wanted_tokens)
+    return lines
 
 
 def id_lines(another: bytes, request_id: str) -> bytes:

@@ -1,8 +1,9 @@
 """Several keys of one provider as one provider: each call goes out under the key with the fewest calls under way.
 
-Promises: a key whose vendor asked to wait is left alone until then, while another is free; what each key was used for
-is counted; the pool adds nothing to an answer and keeps none. Spreading over keys does not raise what an organisation
-may use: vendors limit organisations, and some forbid several keys to get around it (see docs/routing.md).
+Promises: a key whose vendor asked to wait is left alone until then, while another is free; a refusal of one key says
+whether another is (`has_other_key`), so that no caller waits for the first; what each key was used for is counted; the
+pool adds nothing to an answer and keeps none. Spreading over keys does not raise what an organisation may use: vendors
+limit organisations, and some forbid several keys to get around it (see docs/routing.md).
 """
 
 from __future__ import annotations
@@ -107,6 +108,9 @@ class KeyPool:
     def _failed(self, key: PooledKey, failure: ProviderFailure) -> None:
         failure.key = key.name
         key.failures += 1
+        failure.has_other_key = False
         if failure.kind in _REFUSALS:
+            now_s = self._clock.monotonic_s()
             asked_s = failure.retry_after_s if failure.retry_after_s is not None else PAUSE_S
-            key.paused_until_s = self._clock.monotonic_s() + min(asked_s, PAUSE_MOST_S)
+            key.paused_until_s = now_s + min(asked_s, PAUSE_MOST_S)
+            failure.has_other_key = any(each.paused_until_s <= now_s for each in self.keys if each is not key)

@@ -34,6 +34,7 @@ from penstock.kernel.clock import Clock
 from penstock.kernel.context import Principal, RequestContext
 from penstock.kernel.errors import NotFound, PenstockError, StaleVersion, Unavailable, Upstream
 from penstock.kernel.ids import new_id
+from penstock.mechanisms.background import let_end
 from penstock.mechanisms.tenancy import Tenancy
 from penstock.mechanisms.webhooks import Message, Webhooks
 from penstock.ports.providers import ProviderFailure
@@ -176,12 +177,7 @@ class LaterRuns:
     async def close(self) -> None:
         """Begin nothing more; wait a little for answers under way."""
         self._closing = True
-        tasks = list(self._tasks.values())
-        if tasks:
-            await asyncio.wait(tasks, timeout=GRACE_S)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await let_end(list(self._tasks.values()), GRACE_S)
 
     async def look(self) -> None:
         """Begin whatever may be begun now."""

@@ -16,7 +16,7 @@ import msgspec
 
 from penstock.dialects import anthropic, gemini, openai
 from penstock.dialects.codec import Codec
-from penstock.gateway.faces import JSON_TYPE
+from penstock.gateway.faces import ANTHROPIC_ID, JSON_TYPE
 from penstock.gateway.headers import id_lines
 from penstock.gateway.routing import RouteTable
 from penstock.kernel.context import Principal
@@ -40,6 +40,8 @@ class _Words(msgspec.Struct, frozen=True, kw_only=True):
     """How one vendor's SDK is told of models."""
 
     codec: Codec
+    id_header: bytes = b""
+    """Where its SDK looks for the request's id, when that is not in `x-request-id`."""
     many: Callable[[Listed, bytes], bytes]
     """All models and the query, to one page of them."""
     one: Callable[[str, str], bytes]
@@ -78,12 +80,12 @@ class Models:
                 field="model",
                 value=name,
             )
-        return name, self._routes().find(name).targets[0].price.provider
+        return name, self._routes().find(name, principal).targets[0].price.provider
 
 
 def _serve(words: _Words, responder: Responder, told: Callable[[], bytes]) -> None:
     """Send what is `told`, or its refusal in the same words."""
-    ids = JSON_TYPE + id_lines(b"", new_id("req_"))
+    ids = JSON_TYPE + id_lines(words.id_header, new_id("req_"))
     try:
         responder.send(200, ids, told())
     except PenstockError as error:
@@ -138,5 +140,7 @@ def _place(models: Listed, name: str, field: str) -> int:
 
 
 _OPENAI = _Words(codec=openai.CODEC, many=_openai_page, one=openai.render_model)
-_ANTHROPIC = _Words(codec=anthropic.CODEC, many=_anthropic_page, one=anthropic.render_model)
+_ANTHROPIC = _Words(
+    codec=anthropic.CODEC, id_header=ANTHROPIC_ID, many=_anthropic_page, one=anthropic.render_model
+)
 _GEMINI = _Words(codec=gemini.CODEC, many=_gemini_page, one=gemini.render_model)

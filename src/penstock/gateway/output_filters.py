@@ -15,7 +15,7 @@ from penstock.kernel.chat import ChatEvent, ChatReply, Message, Part, Reasoning,
 class StopAt:
     """An `AnswerFilter` that ends each choice where the first of some texts begins; the rest of it is not passed on."""
 
-    __slots__ = ("_ended", "_held", "_most", "_stops")
+    __slots__ = ("_ended", "_held", "_most", "_stops", "_told")
 
     def __init__(self, stops: Sequence[str]) -> None:
         """Stop at any of `stops`, none of them empty."""
@@ -23,23 +23,24 @@ class StopAt:
         self._most = max(map(len, stops)) - 1
         self._held: dict[int, str] = {}
         self._ended: set[int] = set()
+        self._told: set[int] = set()
+        """Those of the ended whose end was passed on."""
 
-    @property
-    def has_ended(self) -> bool:
-        """Tell whether a stop has ended a choice: whatever else its vendor says of it is not passed on."""
-        return bool(self._ended)
+    def has_ended(self, choices: int) -> bool:
+        """Tell whether stops have ended so many choices: whatever else their vendor says of them is not passed on."""
+        return len(self._ended) >= choices
 
     def event(self, event: ChatEvent) -> list[ChatEvent]:
         """Return what of `event` is before a stop, with what was held of the choice before."""
         index = event.index
         if index in self._ended:
-            finish = "stop" if event.finish else ""
+            finish = self._finish(event)
             return _some(ChatEvent(index=index, finish=finish, usage=event.usage, extras=event.extras))
         text = self._held.pop(index, "") + event.text
         at = self._found(text)
         if at >= 0:
             self._ended.add(index)
-            finish = "stop" if event.finish else ""
+            finish = self._finish(event)
             return _some(msgspec.structs.replace(event, text=text[:at], tool_calls=(), finish=finish))
         if _goes_on(event):
             keep = self._begun(text)
@@ -49,9 +50,20 @@ class StopAt:
         return _some(msgspec.structs.replace(event, text=text))
 
     def end(self) -> list[ChatEvent]:
-        """Return what was held back."""
+        """Return what was held back, and the ends that its vendor did not come to tell."""
         held, self._held = self._held, {}
-        return [ChatEvent(index=index, text=text) for index, text in held.items()]
+        untold = sorted(self._ended - self._told)
+        return [
+            *(ChatEvent(index=index, text=text) for index, text in held.items()),
+            *(ChatEvent(index=index, finish="stop") for index in untold),
+        ]
+
+    def _finish(self, event: ChatEvent) -> str:
+        """Return why a choice that a stop has ended ends, when its vendor says that it does."""
+        if not event.finish:
+            return ""
+        self._told.add(event.index)
+        return "stop"
 
     def reply(self, reply: ChatReply) -> ChatReply:
         """Return a whole answer, cut."""

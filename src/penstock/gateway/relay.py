@@ -4,7 +4,8 @@ Promises: bytes of the vendor's own dialect pass unchanged; a client that reads 
 (one buffer of at most 64 KiB on either side); every 16 events or 250 ms a checkpoint tells the ledger the
 cost so far, so that a crash leaves an estimate whose answer is at most one checkpoint old (its prompt counts at
 its byte bound: an estimate errs upwards); an answer that ends badly after its first byte ends with an in-band
-error and without the success mark, and what was generated is billed.
+error and without the success mark, and what was generated is billed; one that an operator's stop has ended is whole
+whatever its vendor comes to afterwards.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from penstock.gateway.routing import Target
 from penstock.gateway.turn import Turn
 from penstock.kernel.clock import Clock
 from penstock.kernel.context import RequestContext
-from penstock.kernel.errors import Broken, Cancelled, Overloaded, PenstockError, TimedOut
+from penstock.kernel.errors import Broken, Cancelled, Overloaded, PenstockError, PolicyRefused, TimedOut
 from penstock.kernel.money import Usage, cost_nanos
 from penstock.mechanisms.resilience import Resilience
 from penstock.mechanisms.tokens import estimate_output_tokens
@@ -80,7 +81,7 @@ class Relay:
                     raise failure
                 target, answer = await resuming.go_on(target, answer, failure)
         except BaseException as error:  # because an answer that broke off must be told apart from a whole one
-            self._end_badly(error, turn)
+            self._end_badly(error, turn, answer)
             raise
 
     async def _sent(self, turn: Turn, target: Target, answer: StreamedAnswer) -> ProviderFailure | None:
@@ -94,9 +95,13 @@ class Relay:
         except ProviderFailure as failure:
             outcome = failure.kind
             self._resilience.failed_later(target.label, failure)
-            return failure
+            if not turn.wording.is_over:
+                return failure
+            turn.client.finish(answer.end())
         except BaseException as error:  # because the meter must know what ended it
             outcome = _outcome(error, turn.context)
+            if isinstance(error, PolicyRefused):
+                await answer.bill()
             raise
         finally:
             answer.close()
@@ -153,7 +158,7 @@ class Relay:
         amount = min(meter.spent_nanos + cost_nanos(target.price, usage), seat.held_nanos)
         self._ledger.checkpoint(seat.operation, amount)
 
-    def _end_badly(self, error: BaseException, turn: Turn) -> None:
+    def _end_badly(self, error: BaseException, turn: Turn, answer: StreamedAnswer) -> None:
         """Tell the caller in-band, without the success mark, that the answer is not whole."""
         client = turn.client
         if client.gone or client.complete or not client.started:
@@ -162,7 +167,11 @@ class Relay:
             told = Overloaded("The server is shutting down.", code="draining")
         else:
             told = error if isinstance(error, PenstockError) else Broken("The answer could not be relayed.")
-        client.finish(turn.wording.face.codec.render_error_event(told))
+        codec, renderer = turn.wording.face.codec, answer.renderer
+        if codec.break_off is None or renderer is None:
+            client.finish(codec.render_error_event(told))
+        else:
+            client.finish(codec.break_off(told, renderer))
 
 
 def _outcome(error: BaseException, context: RequestContext) -> str:

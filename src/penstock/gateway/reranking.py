@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 from msgspec.structs import replace
 
-from penstock.dialects import openai, rerank
+from penstock.dialects import rerank
 from penstock.dialects.embeddings import told_tokens
 from penstock.gateway.calls import Told
 from penstock.gateway.faces import Face
@@ -77,9 +77,7 @@ def _open(body: bytes, _path: str) -> _Reranking:
     return _Reranking(rerank.parse_request(body), body)
 
 
-RERANKING: Final = Face(
-    codec=replace(openai.CODEC, name="cohere", render_error=rerank.render_error), open=_open
-)
+RERANKING: Final = Face(codec=rerank.CODEC, open=_open)
 
 
 class Reranking:

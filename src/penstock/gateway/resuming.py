@@ -20,7 +20,6 @@ from msgspec import UNSET
 
 from penstock.gateway.attempt import StreamedAnswer
 from penstock.gateway.calling import Calling
-from penstock.gateway.output_filters import StopAt
 from penstock.gateway.targets import Target
 from penstock.gateway.turn import Turn
 from penstock.gateway.wording import Wording
@@ -161,9 +160,8 @@ class Resuming:
         left = (
             seat.output_tokens - estimate_output_tokens(answer.facts.text_bytes, answer.facts.deltas).tokens
         )
-        has_ended = bool(answer.facts.finish) or _was_stopped(turn.wording)
         may = failure.kind in BREAKS and self._seam.is_plain and bool(said) and left > 0
-        if not may or has_ended or self._times == RESUMES_MOST or not calling.may_retry():
+        if not may or answer.facts.finish or self._times == RESUMES_MOST or not calling.may_retry():
             raise failure
         self._times += 1
         turn.story.called(target)
@@ -196,11 +194,6 @@ def resume(turn: Turn, targets: tuple[Target, ...], calling: Calling) -> None:
         seam = Seam()
         wording.filters = (seam, *wording.filters)
         turn.resuming = Resuming(calling, turn, targets, seam)
-
-
-def _was_stopped(wording: Wording) -> bool:
-    """Tell whether an operator's stop has ended the answer: nobody would read what is said from there on."""
-    return any(isinstance(each, StopAt) and each.has_ended for each in wording.filters)
 
 
 def _is_plain(wording: Wording) -> bool:

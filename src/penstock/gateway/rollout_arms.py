@@ -1,8 +1,8 @@
 """What one node saw of a canary and of its control: events in, figures and evidence out. Pure.
 
 Promises: a request counts for the arm it was first sent to, whoever answered in the end, so that a fallback hides no
-failure; what the caller did wrong, and what the caller left, counts for neither arm; what was answered without a call
-is no evidence.
+failure; what the caller did wrong, what the caller left, and what never left us, counts for neither arm; what was
+answered without a call is no evidence.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from penstock.kernel.settings_routes import RouteSettings, TargetSettings
 from penstock.mechanisms.sequential import Side, Trial
 
 CALLERS_FAULT: Final = frozenset({"invalid", "context_overflow", "content_filter"})
-FAILURES: Final = frozenset(FAILURE_KINDS) - CALLERS_FAULT
+OURS: Final = frozenset({"pool_exhausted"})
+"""What no back end has any part in."""
+FAILURES: Final = frozenset(FAILURE_KINDS) - CALLERS_FAULT - OURS
 ANSWERS: Final = frozenset({"ok", "usage_mended", "usage_missing"})
 UNFIT: Final = "structured_output_invalid"
 """The error of a request whose answers did not fit the schema it asked for."""

@@ -8,7 +8,8 @@ Promises
    with little traffic on each of many nodes is judged by all of it, and a good one is taken out with a chance of at
    most `alpha` on the whole platform, restarts included: evidence outlives the node that gathered it.
 2. One node acts at a time, by a lease. What it decided and could not do it tries again at the next look. That a trial
-   has ended is written with the change of its route, or neither is.
+   has ended is written with the change of its route, or neither is; so is that its notice is owed, which outlives the
+   node that would have given it (`gateway/rollout_trials`).
 3. From evidence to action there are at most three looks: the node's own, and the judge's.
 4. Too little evidence takes nothing out and advances nothing; so does doubt (`DOUBT`) advance nothing.
 5. One whose breaker opened, and stayed so for `PROBES` probes in a row, is taken out whatever the evidence, while
@@ -22,12 +23,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from hashlib import blake2b
 from typing import Final, Protocol
 
 import msgspec
 
 from penstock.gateway.rollout_arms import Arms, Figures, Newcomer, newcomers
+from penstock.gateway.rollout_trials import (
+    EVIDENCE,
+    PLATFORM,
+    TRIALS,
+    Notices,
+    RollbackEvent,
+    TrialDoc,
+    kept,
+    row_id,
+)
 from penstock.kernel.clock import Clock
 from penstock.kernel.errors import PenstockError
 from penstock.kernel.events import RequestEvent
@@ -36,13 +46,9 @@ from penstock.kernel.settings_rollouts import RolloutSettings
 from penstock.kernel.settings_routes import RouteSettings
 from penstock.mechanisms.breaker import Breaker
 from penstock.mechanisms.sequential import Finding, Side, finding_in, merged
-from penstock.ports.records import Collection, Records, Write
+from penstock.ports.records import Records, Row, Write
 from penstock.ports.state import State
 
-TRIALS: Final = "canary_trials"
-EVIDENCE: Final = "canary_evidence"
-COLLECTIONS: Final = (Collection(name=TRIALS), Collection(name=EVIDENCE))
-PLATFORM: Final = "*"
 LEASE: Final = "*|canaries"
 LEASE_S: Final = 30.0
 LOOK_S: Final = 8.0
@@ -68,33 +74,6 @@ class Switch(Protocol):
     async def advance(self, route: str, percent: float, why: str = "", also: Sequence[Write] = (), /) -> None:
         """Give the canary of a route so many per cent of its traffic, likewise."""
         ...
-
-
-class RollbackEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """A canary was taken out: which, and what convicted it."""
-
-    route: str
-    labels: tuple[str, ...]
-    metric: str
-    evidence: float
-    bound: float
-    why: str
-    at_s: float
-
-
-class TrialDoc(msgspec.Struct, frozen=True, kw_only=True):
-    """A canary's trial, as every node knows it. `calls` is what control and newcomer had when the step began;
-    `outcome` is "", "rolled back" or "promoted".
-    """
-
-    id: str
-    route: str
-    labels: tuple[str, ...]
-    percent: float
-    step_s: float
-    calls: tuple[int, int] = (0, 0)
-    outcome: str = ""
-    why: str = ""
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +110,7 @@ class Canaries:
         self._switch = switch
         self._routes = routes
         self._breaker = breaker
-        self._told = told
+        self._notices = Notices(records, told)
         self._node = new_id("node_")
         self._newcomers: dict[str, Newcomer] = {}
         self._arms: dict[str, Arms] = {}
@@ -183,18 +162,28 @@ class Canaries:
         """Tell what this node saw and, where it is this node's turn, judge."""
         self._newcomers = newcomers(self._routes())
         self._arms = {route: arms for route, arms in self._arms.items() if route in self._newcomers}
-        if not self._newcomers:
-            return
+        is_judge, owed = False, ()
         try:
-            is_judge = await self._state.claim(LEASE, self._node, LEASE_S) is not None
+            owed = await self._notices.owed()
+            if self._newcomers or owed:
+                is_judge = await self._state.claim(LEASE, self._node, LEASE_S) is not None
         except PenstockError as error:
             self._failed("lease", error)
-            is_judge = False
+        if is_judge:
+            await self._settle(owed)
         for newcomer in tuple(self._newcomers.values()):
             try:
                 await self._look_at(newcomer, is_judge=is_judge)
             except (PenstockError, msgspec.MsgspecError) as error:
                 self._failed(newcomer.route, error)
+
+    async def _settle(self, owed: Sequence[Row]) -> None:
+        """Give the notices that are owed: whoever rolled back may have died before it could."""
+        for row in owed:
+            try:
+                await self._notices.settle(row)
+            except (PenstockError, msgspec.MsgspecError) as error:
+                self._failed("notice", error)
 
     async def _look_at(self, newcomer: Newcomer, *, is_judge: bool) -> None:
         doc, version = await self._trial(newcomer.route)
@@ -245,19 +234,20 @@ class Canaries:
 
     async def _roll_back(self, doc: TrialDoc, version: int, seen: Seen, finding: Finding) -> None:
         why = explained(finding, seen)
-        await self._switch.rollback(doc.route, why, [_ended(doc, version, "rolled back", why)])
-        self.rolled_back += 1
-        self._told(
-            RollbackEvent(
-                route=doc.route,
-                labels=doc.labels,
-                metric=finding.metric,
-                evidence=finding.evidence,
-                bound=finding.bound,
-                why=why,
-                at_s=self._clock.wall_s(),
-            )
+        event = RollbackEvent(
+            route=doc.route,
+            trial=doc.id,
+            labels=doc.labels,
+            metric=finding.metric,
+            evidence=finding.evidence,
+            bound=finding.bound,
+            why=why,
+            at_s=self._clock.wall_s(),
         )
+        ended = msgspec.structs.replace(doc, outcome="rolled back", why=why, owed=event)
+        await self._switch.rollback(doc.route, why, [kept(ended, version)])
+        self.rolled_back += 1
+        self._notices.give(ended)
         await self._close(doc)
 
     def _may_advance(self, doc: TrialDoc, seen: Seen) -> bool:
@@ -279,7 +269,8 @@ class Canaries:
             self.advanced += 1
             return
         why = f"not worse in {len(self._settings.steps)} steps"
-        await self._switch.advance(doc.route, percent, "", [_ended(doc, version, "promoted", why)])
+        ended = msgspec.structs.replace(doc, outcome="promoted", why=why)
+        await self._switch.advance(doc.route, percent, "", [kept(ended, version)])
         self.advanced += 1
         await self._close(doc)
 
@@ -322,14 +313,14 @@ class Canaries:
         return (await self._trial(route))[0]
 
     async def _trial(self, route: str) -> tuple[TrialDoc | None, int]:
-        row = await self._records.get(TRIALS, PLATFORM, _id(route))
+        row = await self._records.get(TRIALS, PLATFORM, row_id(route))
         if row is None:
             return None, 0
         return msgspec.json.decode(row.value, type=TrialDoc), row.version
 
     async def _keep(self, doc: TrialDoc, version: int) -> None:
         """Keep a trial as it is now. Raises StaleVersion when another node was first."""
-        await self._records.transact([_kept(doc, version)])
+        await self._records.transact([kept(doc, version)])
 
     async def _close(self, doc: TrialDoc) -> None:
         """Forget the evidence of a trial that has ended."""
@@ -367,17 +358,3 @@ def _figure(metric: str, figures: Figures) -> str:
         return f"{figures.score_sum / max(figures.scores, 1):.3f} of {figures.scores} scores"
     total_ms = figures.first_token_ms if metric == "first_token" else figures.latency_ms
     return f"{total_ms / answered:.0f} ms in the mean of {answered}"
-
-
-def _kept(doc: TrialDoc, version: int) -> Write:
-    value = msgspec.json.encode(doc)
-    return Write(collection=TRIALS, tenant=PLATFORM, id=_id(doc.route), value=value, expected=version)
-
-
-def _ended(doc: TrialDoc, version: int, outcome: str, why: str) -> Write:
-    return _kept(msgspec.structs.replace(doc, outcome=outcome, why=why), version)
-
-
-def _id(route: str) -> str:
-    """Return the id of a route's row, whatever its name."""
-    return blake2b(route.encode(), digest_size=16).hexdigest()

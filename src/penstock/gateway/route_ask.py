@@ -38,14 +38,15 @@ class Chooser:
         """
         self._draws += 1
         table = self._routes()
-        route = table.find(model)
+        route = table.find(model, context.principal)
         if route.rules is None:  # the usual route
             choice = route.draw(self._draws)
         else:
             ask = route_ask(context, wording.envelope, self._draws, text=lambda: last_words(wording.request))
             choice = route.choose(ask)
         if wording.envelope.service_tier:
-            choice = choice._replace(targets=table.in_service(choice.targets, wording.envelope.service_tier))
+            priced = table.in_service(choice.targets, wording.envelope.service_tier, context.principal.org)
+            choice = choice._replace(targets=priced)
         if table.features is None:
             return choice
         return table.narrow(choice, model, context.principal, context.feature)

@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from itertools import combinations
 
+import msgspec
+
 from penstock.gateway.choosing import CANARY, PRODUCTION, Rules
 from penstock.gateway.complexity import Judge
 from penstock.gateway.targets import Endpoint, Target, route_header
+from penstock.kernel.context import Rate, Scope
 from penstock.kernel.errors import Invalid, PenstockError
 from penstock.kernel.money import parse_dollars
 from penstock.kernel.settings_routes import (
@@ -81,7 +84,11 @@ class RouteBuilder:
     def _is_plain(self, settings: RouteSettings) -> bool:
         """Whether nothing but weights decides; where providers have regions, callers may ask for one."""
         bare = RouteSettings(
-            model=settings.model, targets=settings.targets, hedge=settings.hedge, resume=settings.resume
+            model=settings.model,
+            targets=settings.targets,
+            hedge=settings.hedge,
+            resume=settings.resume,
+            rate=settings.rate,
         )
         return settings == bare and not self._regions and not self._residency
 
@@ -129,7 +136,18 @@ class RouteBuilder:
             region=endpoint.region,
             hedge=of is not None and of.hedge,
             resume=of is not None and of.resume,
+            limited=None if of is None else self._limited(of),
         )
+
+    def _limited(self, settings: RouteSettings) -> Scope | None:
+        """Return what limits a route's public name for each organisation, None where nothing does.
+
+        A route that nobody defined offers a model as ``provider/model``: it is under the limit of the plain name.
+        """
+        if settings.model not in self._named:
+            settings = self._named.get(settings.targets[0].model, settings)
+        rate = Rate(**msgspec.structs.asdict(settings.rate))
+        return Scope(level="model", path=f"model:{settings.model}", rate=rate) if rate.is_set else None
 
     def _behind(self, settings: RouteSettings, where: str, mistakes: list[str]) -> Iterator[Target]:
         """Yield the targets of every route that stands in for this one, nearest first; tells a way back to itself."""

@@ -7,8 +7,9 @@ can be explained and repeated (`gateway/choosing`); the same table serves `/v1/m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import is_
 from typing import Final
 
 import msgspec
@@ -27,6 +28,8 @@ from penstock.mechanisms.prices import STANDARD_SERVICES, PriceBook
 __all__ = ["Choice", "Endpoint", "Route", "RouteAsk", "RouteTable", "Target"]
 
 DAY_S: Final = 86_400
+TOLD_MOST: Final = 8
+"""Models that a refusal names."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +67,19 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
             return self.draw(ask.draw)
         return choose(self.model, self.targets, self.rules, ask, self.load)
 
+    def at(self, priced: Callable[[tuple[Target, ...]], tuple[Target, ...]]) -> Route:
+        """Return this route with every target of it as `priced` returns it; this very one where all stay the same."""
+        targets, rules = priced(self.targets), self.rules
+        same = targets is self.targets
+        if rules is not None:
+            canary, small, behind = priced(rules.canary), priced(rules.small), priced(rules.behind)
+            if not (canary is rules.canary and small is rules.small and behind is rules.behind):
+                same = False
+                rules = msgspec.structs.replace(rules, canary=canary, small=small, behind=behind)
+        if same:
+            return self
+        return msgspec.structs.replace(self, targets=targets, orders=_orders(targets), rules=rules)
+
 
 class RouteTable:
     """Every public model name. Rebuilt when prices change day; replaced whole when the configuration changes."""
@@ -96,6 +112,8 @@ class RouteTable:
         self.day = day
         self.unpriced: dict[str, str] = {}
         self._routes: dict[str, Route] = {}
+        self.tiered: dict[str, Route] = {}
+        """The routes that tell easy requests from hard ones, by public name."""
         found = list(self._builder.mistakes)
         for settings in routes:
             self._add(settings, found)
@@ -113,13 +131,18 @@ class RouteTable:
                 field="routes",
                 value=len(found),
             )
+        self._own: dict[str, dict[str, Route]] = {org: self._routes_of(org) for org in sorted(prices.orgs)}
         self.features = Features(features) if features else None
         """The rules of features, None when there are none."""
 
-    def find(self, model: str) -> Route:
-        """Return the route of a public model name, or raise NotFound that names what is served."""
+    def find(self, model: str, principal: Principal | None = None) -> Route:
+        """Return the route of a public model name, at the prices of a `principal`, or raise NotFound that names what is
+        served, to a `principal` no more than what it may use.
+        """
         route = self._routes.get(model)
         if route is not None:
+            if self._own and principal is not None and (own := self._own.get(principal.org)) is not None:
+                return own.get(model, route)
             return route
         if model in self.unpriced:
             raise Invalid(
@@ -130,13 +153,15 @@ class RouteTable:
                 remedy="Ask the operator to add a price, or to declare the model free, under [[prices]].",
             )
         remedy = self._missing.get(model)
-        known = ", ".join(list(self._routes)[:8])
+        told = [each for each in self._routes if principal is None or principal.may_use(each)]
+        known = ", ".join(told[:TOLD_MOST])
+        none = "None of those served is this key's." if self._routes else "No model is configured yet."
         raise NotFound(
             f"The model {model!r} does not exist here.",
             code="model_not_found",
             field="model",
             value=model,
-            remedy=remedy or (f"Models served: {known}." if known else "No model is configured yet."),
+            remedy=remedy or (f"Models served: {known}." if known else none),
         )
 
     def narrow(self, choice: Choice, model: str, principal: Principal, feature: str) -> Choice:
@@ -148,13 +173,19 @@ class RouteTable:
         rules = self.features.of(principal, feature)
         return choice if rules is None else rules.narrow(choice, model)
 
-    def in_service(self, targets: tuple[Target, ...], service: str) -> tuple[Target, ...]:
-        """Return `targets` at the price of a vendor's class of service ("flex", "priority", …), or raise Invalid."""
+    def of_org(self, route: Route, org: str) -> Route:
+        """Return a route at the prices of an organisation."""
+        return self._own.get(org, {}).get(route.model, route)
+
+    def in_service(self, targets: tuple[Target, ...], service: str, org: str = "") -> tuple[Target, ...]:
+        """Return `targets` at the price of a vendor's class of service ("flex", "priority", …) for an organisation, or
+        raise Invalid.
+        """
         if service in STANDARD_SERVICES:
             return targets
         priced: list[Target] = []
         for target in targets:
-            price = self._prices.price(target.provider.vendor, target.model, self._at, service)
+            price = self._prices.price(target.provider.vendor, target.model, self._at, service, org)
             if price is None:
                 raise Invalid(
                     f"The service tier {service!r} has no price for {target.label}.",
@@ -169,6 +200,20 @@ class RouteTable:
     def models(self) -> Iterable[Route]:
         """Return every route, in the order of definition."""
         return self._routes.values()
+
+    def _routes_of(self, org: str) -> dict[str, Route]:
+        """Return the routes that cost an organisation something else, by public name."""
+
+        def priced(targets: tuple[Target, ...]) -> tuple[Target, ...]:
+            own = tuple([self._priced(target, org) for target in targets])
+            return targets if all(map(is_, own, targets)) else own
+
+        every = [(model, route, route.at(priced)) for model, route in self._routes.items()]
+        return {model: own for model, route, own in every if own is not route}
+
+    def _priced(self, target: Target, org: str) -> Target:
+        price = self._prices.price(target.provider.vendor, target.model, self._at, org=org)
+        return target if price is None or not price.org else msgspec.structs.replace(target, price=price)
 
     def _offer(self, provider: str, model: str) -> None:
         """Serve a provider's own models under their plain and their qualified name, unless a route has the name."""
@@ -194,12 +239,18 @@ class RouteTable:
         if model in self._spaces:
             mistakes.extend(mixed_models(model, targets, rules, is_here=self._spaces[model]))
         if len(mistakes) == before:
-            orders = tuple((first, *(t for t in targets if t is not first)) for first in targets)
-            self._routes[model] = Route(
+            route = self._routes[model] = Route(
                 model=model,
                 targets=targets,
                 total_weight=weights,
-                orders=orders,
+                orders=_orders(targets),
                 rules=rules,
                 load=self._load,
             )
+            if rules is not None and rules.judge is not None:
+                self.tiered[model] = route
+
+
+def _orders(targets: tuple[Target, ...]) -> tuple[tuple[Target, ...], ...]:
+    """Return, for each target, the order when it wins the draw."""
+    return tuple((first, *(t for t in targets if t is not first)) for first in targets)

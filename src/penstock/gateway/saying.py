@@ -41,7 +41,10 @@ def say(turn: Turn, reply: ChatReply, source: Target | Nobody, marks: bytes, *, 
             if not isinstance(outcome, Accepted):
                 return False
             reply = outcome.reply
-    wording.left_out = ()
+    wording.left_out, turn.meter.seat.wanted_tokens = (
+        (),
+        0,
+    )  # whatever it is, no provider was told to be shorter
     headers = marks + request_headers(turn.context, wording, turn.meter.seat, source)
     if isinstance(source, Target):
         turn.story.first_token(source)
@@ -50,7 +53,7 @@ def say(turn: Turn, reply: ChatReply, source: Target | Nobody, marks: bytes, *, 
         client.finish(_as_stream(wording, reply, filtered=not streams))
     else:
         money = money_headers(turn.meter.spent_nanos)
-        client.send(status, JSON_TYPE + headers + money, wording.face.codec.render_reply(reply))
+        client.send(status, JSON_TYPE + headers + money, wording.written(reply))
     turn.story.finished(reply.finishes[0], sum(len(message.tool_calls) for message in reply.choices))
     return True
 

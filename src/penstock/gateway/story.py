@@ -201,6 +201,11 @@ class Story:
         self._served = (target.provider.name, target.model, target.route, target.price.version)
         self._first_s = self._clock.monotonic_s()
 
+    def answered_here(self, provider: str, model: str) -> None:
+        """Note that the answer begins, of a model in this machine that no route leads to."""
+        self._served = (provider, model, "", "")
+        self._first_s = self._clock.monotonic_s()
+
     def finished(self, finish: str, tool_calls: int) -> None:
         """Note why the answer ended."""
         self._finish = finish

@@ -7,6 +7,7 @@ import re
 
 import msgspec
 
+from penstock.kernel.context import Scope
 from penstock.kernel.money import Price
 from penstock.ports.providers import CallTimers, ChatProvider
 
@@ -43,6 +44,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a call to it may get a rival when it is late."""
     resume: bool = False
     """Whether another may go on with an answer of it that breaks off."""
+    limited: Scope | None = None
+    """What limits its public name for each organisation; None where nothing does."""
 
     @property
     def route(self) -> str:

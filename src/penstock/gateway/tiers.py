@@ -11,8 +11,7 @@ from typing import Final
 
 import msgspec
 
-from penstock.gateway.routing import RouteTable
-from penstock.kernel.errors import PenstockError
+from penstock.gateway.routing import Route, RouteTable
 from penstock.kernel.events import RequestEvent
 from penstock.kernel.money import Usage, cost_nanos
 
@@ -42,20 +41,19 @@ class Tiers:
     def __call__(self, events: Sequence[RequestEvent]) -> None:
         """Count events of routes that have two tiers."""
         table = self._table()
-        for event in events:
-            self._count(table, event)
-
-    def _count(self, table: RouteTable, event: RequestEvent) -> None:
-        try:
-            route = table.find(event.model)
-        except PenstockError:
-            return  # a name that is no longer served, or never was
-        rules = route.rules
-        if rules is None or rules.judge is None or not event.provider:
+        tiered = table.tiered
+        if not tiered:
             return
+        for event in events:
+            route = tiered.get(event.model)
+            if route is not None and event.provider:
+                self._count(table.of_org(route, event.org), event)
+
+    def _count(self, route: Route, event: RequestEvent) -> None:
+        rules = route.rules
         found = self.sums.setdefault(event.model, TierSum())
         failed = event.status >= 500
-        is_small = event.route in {target.route for target in rules.small}
+        is_small = rules is not None and event.route in {target.route for target in rules.small}
         if is_small:
             found.small += 1
             found.small_failed += failed

@@ -14,17 +14,20 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+import msgspec
+
 from penstock.dialects.border import word_of
 from penstock.dialects.codec import Codec, EventParser, EventRenderer, StreamHead
 from penstock.dialects.envelope import Envelope, Opened, redirected
 from penstock.gateway.cadence import Holding
 from penstock.gateway.faces import Face
 from penstock.gateway.metering import Meter
+from penstock.gateway.output_filters import StopAt
 from penstock.gateway.routing import Target
 from penstock.gateway.story import Story
 from penstock.gateway.structured import Failed, Outcome, ReAsk
 from penstock.gateway.thoughts import MARK, Signing, returned
-from penstock.kernel.chat import ChatEvent, ChatReply, ChatRequest
+from penstock.kernel.chat import ChatEvent, ChatReply, ChatRequest, Extras
 from penstock.kernel.clock import Clock
 from penstock.kernel.context import RequestContext
 from penstock.kernel.errors import Invalid, Upstream
@@ -136,8 +139,8 @@ class StreamPassage:
 class Wording:
     """What one request says, to whom, and how its answers come back."""
 
-    __slots__ = ("_clock", "_codecs", "_request", "_request_id", "begun", "cadence", "check", "envelope", "face",
-                 "filters", "left_out", "notes", "output_cap", "replays", "shortening")  # fmt: skip
+    __slots__ = ("_asked", "_clock", "_codecs", "_echo", "_request", "_request_id", "begun", "cadence", "check",
+                 "envelope", "face", "filters", "left_out", "notes", "output_cap", "replays", "shortening")  # fmt: skip
 
     def __init__(
         self, face: Face, envelope: Envelope, codecs: Mapping[str, Codec], request_id: str, clock: Clock
@@ -164,6 +167,8 @@ class Wording:
         self.left_out: tuple[str, ...] = ()
         """What the provider called last was not told."""
         self._codecs = codecs
+        self._asked = envelope
+        self._echo: Extras | None = None
         self._request: ChatRequest | None = None
         self._request_id = request_id
         self._clock = clock
@@ -174,6 +179,11 @@ class Wording:
         if self._request is None:
             self._request = self.face.canonical(self.envelope)
         return self._request
+
+    @property
+    def is_over(self) -> bool:
+        """Whether an operator's stops have ended every choice: nobody will read what is said from there on."""
+        return any(isinstance(each, StopAt) and each.has_ended(self.request.n) for each in self.filters)
 
     def rewrite(self, request: ChatRequest) -> None:
         """Say `request` instead of what the caller wrote; admission counts what is said."""
@@ -235,8 +245,23 @@ class Wording:
                 model=self.envelope.model,
                 created_s=self.now_s(),
                 include_usage=self.envelope.include_usage,
+                echo=self._echoed(),
             )
         )
+
+    def written(self, reply: ChatReply) -> bytes:
+        """Return a whole answer in the caller's dialect."""
+        if self.face.codec.echo is not None:
+            extras = {**reply.extras, **self._echoed()}
+            reply = msgspec.structs.replace(reply, id=reply.id or self._request_id, extras=extras)
+        return self.face.codec.render_reply(reply)
+
+    def _echoed(self) -> Extras:
+        """Return what answers repeat of the request, as its caller wrote it: what was made of it is not said."""
+        if self._echo is None:
+            echo = self.face.codec.echo
+            self._echo = {} if echo is None else echo(self._asked.body)
+        return self._echo
 
     def headers(self) -> bytes:
         """Return the header line that names what the provider was not told; b"" when it was told everything."""
@@ -247,7 +272,7 @@ class Wording:
             reply = codec.parse_reply(body)
             for each in filters:
                 reply = each.reply(reply)
-            return self.face.codec.render_reply(reply)
+            return self.written(reply)
 
         return translated
 

@@ -14,11 +14,21 @@ LEVELS = ("org", "team", "project", "user", "key")
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Limits of one scope. 0 means no limit."""
+    """Limits of one scope. 0 means no limit.
+
+    `window`: no more than so many in any minute, counted exactly, where a bucket (False) lets up to twice as many
+    through in a minute that begins with it full.
+    """
 
     requests_per_minute: int = 0
     tokens_per_minute: int = 0
     concurrency: int = 0
+    window: bool = False
+
+    @property
+    def is_set(self) -> bool:
+        """Whether anything is limited; how it is counted limits nothing."""
+        return bool(self.requests_per_minute or self.tokens_per_minute or self.concurrency)
 
 
 class Cap(msgspec.Struct, frozen=True, kw_only=True, gc=False):

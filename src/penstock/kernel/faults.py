@@ -14,6 +14,7 @@ FAILURE_KINDS: dict[str, str] = {
     # what the vendor said → may the same request be tried again?
     "rate_limited": RETRY_BACKOFF,
     "overloaded": RETRY_BACKOFF,
+    "pool_exhausted": RETRY_BACKOFF,  # ours: no connection to the provider was free, and nothing was sent
     "server_error": RETRY_BACKOFF,
     "connect_failed": RETRY_BACKOFF,
     "connect_timeout": RETRY_ONCE,

@@ -157,6 +157,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
 
     provider: str
     model: str
+    org: str = ""
+    """Whose price it is, "" for everybody's."""
     version: str
     """Digest of the entry: equal versions are equal prices. A hold pins it."""
     effective_from: date

@@ -50,6 +50,13 @@ class FeatureSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         tuple[AnswerRuleSettings, ...], doc("Answers by `rule`; of those that fit the first is given.")
     ] = ()
     canned: Annotated[Text, doc("The answer `canned`.")] = ""
+    p95_ms: Annotated[
+        Annotated[int, Meta(ge=0, le=3_600_000)],
+        doc(
+            "Budget for the 95th percentile of the whole latency of its answers, in milliseconds; 0: none. The alert "
+            "`latency-budget` tells when it is overrun, and by which step."
+        ),
+    ] = 0
     later: Annotated[
         Text, doc("Name of the webhook that tells answers of `later`; it must name the organisation.")
     ] = ""

@@ -22,10 +22,25 @@ class AdmissionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     default_output_tokens: Annotated[
         Positive, doc("Answer tokens held and granted when the caller names none.")
     ] = 4_096
+    require_output_limit: Annotated[
+        bool, doc("Refuse requests that name no answer length, rather than grant `default_output_tokens`.")
+    ] = False
     max_request_nanos: Annotated[
         Count, doc("Worst-case price of one request at most, nano-dollars; 0 no cap.")
     ] = 0
     deadline_s: Annotated[Seconds, doc("A request is given up after this many seconds.")] = 600.0
+
+
+class QuotaSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a vendor allows each key a minute, of each model, as its contract says; its headers go before it."""
+
+    requests_per_minute: Annotated[Count, doc("Requests a minute; 0 is what the tier says.")] = 0
+    tokens_per_minute: Annotated[Count, doc("Tokens a minute; 0 is what the tier says.")] = 0
+
+    @property
+    def is_named(self) -> bool:
+        """Tell whether any figure is named."""
+        return bool(self.requests_per_minute or self.tokens_per_minute)
 
 
 class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,6 +77,14 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         tuple[Text, ...],
         doc("Names of several secrets, each with a key of its own: every call takes the least loaded key."),
     ] = ()
+    tier: Annotated[
+        Text,
+        doc(
+            "Usage tier of its keys at the vendor, e.g. `tier-2` (`penstock prices quotas`): its limits hold until the "
+            "vendor tells others; empty waits for the vendor."
+        ),
+    ] = ""
+    quota: QuotaSettings = QuotaSettings()
     region: Annotated[Text, doc("Where it runs, e.g. `eu`; routes and organisations may ask for it.")] = ""
     models: Annotated[tuple[str, ...], doc("Models it serves; empty asks the server at start.")] = ()
     free: Annotated[bool, doc("Its models cost nothing (your own hardware).")] = False
@@ -82,6 +105,7 @@ class ProviderSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 class PriceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A price of your own. Text amounts are dollars per million tokens, exact decimals."""
 
+    org: Annotated[Text, doc("Organisation whose requests alone it is for; empty is for everybody.")] = ""
     provider: Annotated[Text, doc("Vendor id the price is for.")]
     model: Annotated[Text, doc("Model the price is for, or `*`.")]
     input: Annotated[Text, doc("Dollars per million input tokens.")] = "0"

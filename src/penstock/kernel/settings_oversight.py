@@ -20,6 +20,7 @@ RuleName = Literal[
     "budget-80",
     "budget-100",
     "canary-rolled-back",
+    "latency-budget",
 ]
 
 
@@ -68,7 +69,10 @@ class AlertSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ] = -1.0
     floor: Annotated[
         Annotated[int, Meta(ge=-1)],
-        doc("What a day must come to before it is judged, in nano-dollars or requests; -1: built in."),
+        doc(
+            "What a day, or five minutes of `latency-budget`, must come to before it is judged, in nano-dollars or "
+            "requests; -1: built in."
+        ),
     ] = -1
 
 

@@ -64,6 +64,21 @@ class CeilingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     output: Annotated[Text, doc("Dollars per million output tokens at most.")]
 
 
+class ModelRateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much of one model each organisation may use, beside the limits of its teams, users and keys."""
+
+    requests_per_minute: Annotated[Count, doc("Requests a minute; 0 is no limit.")] = 0
+    tokens_per_minute: Annotated[Count, doc("Tokens a minute, in and out; 0 is no limit.")] = 0
+    concurrency: Annotated[Count, doc("Requests at one time; 0 is no limit.")] = 0
+    window: Annotated[
+        bool,
+        doc(
+            "No more than so many in any minute, counted exactly; a bucket (false) lets up to twice as many through in "
+            "a minute that begins with it full. Tokens then count as asked for: what was not used does not come back."
+        ),
+    ] = False
+
+
 class RouteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A public model name and what stands behind it."""
 
@@ -106,6 +121,7 @@ class RouteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             "that broke off. Both parts are paid for; such streams are read event by event."
         ),
     ] = False
+    rate: ModelRateSettings = ModelRateSettings()
     regions: Annotated[tuple[Text, ...], doc("Only providers of these regions; empty: any.")] = ()
     ceilings: Annotated[tuple[CeilingSettings, ...], doc("Price ceilings by tier.")] = ()
     canary: CanarySettings = CanarySettings()

@@ -17,6 +17,13 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Positive, doc("Audit records waiting at most; more are dropped and counted.")
     ] = 10_000
     retain_days: Annotated[Positive, doc("Days the audit stream is kept.")] = 90
+    metering: Annotated[
+        bool,
+        doc(
+            "Write each settlement to the topic `metering` of the stream, too; as many wait at most as audit records, "
+            "and it is kept as long."
+        ),
+    ] = False
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], doc("Least severe level logged.")] = (
         "INFO"
     )

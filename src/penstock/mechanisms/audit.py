@@ -8,6 +8,7 @@ Promises: `offer` never blocks and never raises. At any moment
 that fails is retried with a bounded backoff, and the listeners (metrics, logs) go on hearing every event meanwhile.
 An event is delivered at least once: a sink that answers too late may have it twice, under the same `request_id`.
 Who asked and what it cost is here; prompts, answers, keys and secrets never are: `content_hash` is all of them.
+Other records go the same way to topics of their own: `Pipe` is of any, `AuditPipe` of requests.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
 from penstock.kernel.clock import Clock
 from penstock.kernel.events import RequestEvent
+from penstock.mechanisms.background import woken
 from penstock.ports.stream import Stream
 
 BATCH = 1_000
@@ -34,12 +37,22 @@ MAX_RECORD_BYTES = 16 << 10
 """A larger record has its texts cut."""
 
 
+class Dated(Protocol):
+    """What a pipe carries: a struct that tells its wall time in seconds."""
+
+    @property
+    def at_s(self) -> float:
+        """When it was."""
+        ...
+
+
+Record = TypeVar("Record", bound=Dated)
 Listener = Callable[[Sequence[RequestEvent]], None]
 _encode = msgspec.json.Encoder().encode
 
 
-def encoded(event: RequestEvent) -> bytes:
-    """Return the event as JSON of at most 32 KiB, whatever callers put into its texts.
+def encoded(event: msgspec.Struct) -> bytes:
+    """Return the event as JSON of at most 32 KiB, whatever callers put into its texts and `flags`.
 
     A text that is not Unicode (a lone surrogate) is written with ``?`` in its place; a huge one is cut.
     """
@@ -50,9 +63,10 @@ def encoded(event: RequestEvent) -> bytes:
     except UnicodeEncodeError:
         pass
     fields = msgspec.structs.asdict(event)
-    texts = {name: _tamed(text) for name, text in fields.items() if isinstance(text, str)}
-    flags = tuple(_tamed(flag) for flag in event.flags[:32])
-    return _encode(msgspec.structs.replace(event, **texts, flags=flags))
+    tame: dict[str, object] = {name: _tamed(text) for name, text in fields.items() if isinstance(text, str)}
+    if "flags" in fields:
+        tame["flags"] = tuple(_tamed(flag) for flag in fields["flags"][:32])
+    return _encode(msgspec.structs.replace(event, **tame))
 
 
 def _tamed(text: str) -> str:
@@ -81,17 +95,18 @@ def content_hash(master: bytes, tenant: str, content: bytes) -> str:
     return hasher.hexdigest()
 
 
-class AuditPipe:
-    """Events from the request path to the stream. `start` it on the event loop, `close` it at the end."""
+class Pipe(Generic[Record]):
+    """Records from the request path to a topic. `start` it on the event loop, `close` it at the end."""
 
     def __init__(
         self,
         stream: Stream,
         clock: Clock,
         *,
-        topic: str = "audit",
+        topic: str,
+        encode: Callable[[Record], bytes],
         capacity: int = 10_000,
-        listeners: Sequence[Listener] = (),
+        listeners: Sequence[Callable[[Sequence[Record]], None]] = (),
         every_s: float = 0.1,
         sink_timeout_s: float = 5.0,
     ) -> None:
@@ -107,12 +122,14 @@ class AuditPipe:
         self._stream = stream
         self._clock = clock
         self._topic = topic
+        self._encode = encode
         self._capacity = capacity
         self._listeners = tuple(listeners)
+        self._missed: Callable[[Record], None] | None = None
         self._every_s = every_s
         self._sink_timeout_s = sink_timeout_s
-        self._fresh: deque[RequestEvent] = deque()
-        self._backlog: deque[RequestEvent] = deque()
+        self._fresh: deque[Record] = deque()
+        self._backlog: deque[Record] = deque()
         self._room = capacity
         self._failing = False
         self._closed = False
@@ -120,20 +137,30 @@ class AuditPipe:
         self._arrived = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
-    def offer(self, event: RequestEvent) -> None:
+    def offer(self, event: Record) -> None:
         """Take an event, or drop and count it when the pipe is full or closed; about 0.2 µs."""
         self.produced += 1
         waiting = len(self._fresh)
         if waiting >= self._room:
-            self.dropped += 1
+            self.lose(event)
             return
         self._fresh.append(event)
         if waiting == BATCH:
             self._full.set()
 
-    def listen(self, listener: Listener) -> None:
+    def listen(self, listener: Callable[[Sequence[Record]], None]) -> None:
         """Let one more hear every event from now on."""
         self._listeners = (*self._listeners, listener)
+
+    def told_of_losses(self, missed: Callable[[Record], None]) -> None:
+        """Have `missed` hear of each event that is dropped before the listeners heard it. It must not raise."""
+        self._missed = missed
+
+    def lose(self, event: Record) -> None:
+        """Count an event that was produced and that no listener will hear as dropped."""
+        self.dropped += 1
+        if self._missed is not None:
+            self._missed(event)
 
     @property
     def queued(self) -> int:
@@ -159,12 +186,7 @@ class AuditPipe:
 
     async def _tell_forever(self) -> None:
         while not self._closed:
-            try:
-                async with asyncio.timeout(self._every_s):
-                    await self._full.wait()
-            except TimeoutError:
-                pass
-            self._full.clear()
+            await woken(self._full, self._every_s)
             await self._tell()
 
     async def _tell(self) -> None:
@@ -186,7 +208,7 @@ class AuditPipe:
             self._make_room()
             await asyncio.sleep(0)
 
-    def _announce(self, batch: Sequence[RequestEvent]) -> None:
+    def _announce(self, batch: Sequence[Record]) -> None:
         for listener in self._listeners:
             try:
                 listener(batch)
@@ -215,7 +237,7 @@ class AuditPipe:
         batch = list(islice(self._backlog, BATCH))
         records: list[bytes] = []
         for start in range(0, len(batch), SLICE):
-            records += [encoded(event) for event in batch[start : start + SLICE]]
+            records += [self._encode(event) for event in batch[start : start + SLICE]]
             await asyncio.sleep(0)
         try:
             async with asyncio.timeout(self._sink_timeout_s):
@@ -246,7 +268,9 @@ class AuditPipe:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.dropped += self.queued
+        self.dropped += len(self._backlog)
+        for event in self._fresh:
+            self.lose(event)
         self._fresh.clear()
         self._backlog.clear()
 
@@ -255,3 +279,29 @@ class AuditPipe:
         while self.queued:
             await self._tell()
             await asyncio.sleep(self._every_s / 10)
+
+
+class AuditPipe(Pipe[RequestEvent]):
+    """Events of requests to the topic "audit"."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        clock: Clock,
+        *,
+        capacity: int = 10_000,
+        listeners: Sequence[Listener] = (),
+        every_s: float = 0.1,
+        sink_timeout_s: float = 5.0,
+    ) -> None:
+        """See `Pipe`."""
+        super().__init__(
+            stream,
+            clock,
+            topic="audit",
+            encode=encoded,
+            capacity=capacity,
+            listeners=listeners,
+            every_s=every_s,
+            sink_timeout_s=sink_timeout_s,
+        )

@@ -45,6 +45,12 @@ class Breaker:
         self._probing = True
         return True
 
+    def probes(self) -> bool:
+        """Tell whether a call that is about to be made is the probe, which no other is from now on. Whoever comes to
+        nothing with it says `undecided`.
+        """
+        return self._failures >= self._limit and self.admits()
+
     @property
     def ready(self) -> bool:
         """Whether a call would be admitted now; asking changes nothing."""

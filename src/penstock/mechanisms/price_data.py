@@ -11,7 +11,8 @@ Promise: nothing here is guessed. A row the source does not give is absent, and 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from functools import lru_cache
 from importlib.resources import files
@@ -115,7 +116,9 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a family of models can take and do. `model` is a name, or a prefix that ends in `*`; 0 is unknown."""
+    """What a family of models can take and do. `model` is a name, or a prefix that ends in `*`; 0 is unknown. Those of
+    an `org` go with its own prices only, and say no more than differs.
+    """
 
     provider: str
     model: str
@@ -123,6 +126,7 @@ class ModelLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_output_tokens: int = 0
     image_tokens_max: int = 0
     capabilities: tuple[str, ...] = ()
+    org: str = ""
 
 
 class LimitsFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -134,10 +138,13 @@ class LimitsFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class FreeRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Declares models free of charge. The provider is named in full; `model` may be a prefix that ends in `*`."""
+    """Declares models free of charge, for everybody or for `org` alone. The provider is named in full; `model` may be a
+    prefix that ends in `*`.
+    """
 
     provider: str
     model: str = "*"
+    org: str = ""
 
 
 SELF_HOSTED_FREE: Final = tuple(
@@ -159,7 +166,7 @@ class TierOverride(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class PriceOverride(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A price of the configuration's own; it goes before the table from its day on.
+    """A price of the configuration's own; it goes before the table from its day on, for everybody or for `org` alone.
 
     Dollars per million tokens (fees: dollars) as strings, so that no float touches them. `model` may be a prefix
     that ends in `*`; `batch` is a ratio such as "1/2".
@@ -179,6 +186,7 @@ class PriceOverride(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     tiers: tuple[TierOverride, ...] = ()
     batch: str = "1/1"
     unpriced: tuple[str, ...] = ()
+    org: str = ""
 
 
 class PriceOverrides(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -243,8 +251,8 @@ def to_price(provider: str, model: str, effective_from: date, row: Row, version:
     )
 
 
-def check(overrides: PriceOverrides) -> None:
-    """Raise one `Invalid` that lists every mistake of the overrides."""
+def check(overrides: PriceOverrides, further: Iterable[str] = ()) -> None:
+    """Raise one `Invalid` that lists every mistake of the overrides, and what is wrong with them `further`."""
     mistakes: list[str] = []
     for position, override in enumerate(overrides.prices):
         try:
@@ -260,8 +268,20 @@ def check(overrides: PriceOverrides) -> None:
                 mistakes.append(
                     f"{label}[{position}]: a model is a name or a prefix ending in *: {entry.model!r}"
                 )
+    mistakes.extend(_told_twice(overrides))
+    mistakes.extend(further)
     if mistakes:
         raise Invalid("The price overrides are wrong.", field="prices", value=" | ".join(mistakes))
+
+
+def _told_twice(overrides: PriceOverrides) -> Iterator[str]:
+    """Yield an organisation's prices of which only one could hold: of one model, from one day on."""
+    dated = [(each.org, each.provider, each.model.lower(), each.effective_from) for each in overrides.prices]
+    dated.extend([(each.org, each.provider, each.model.lower(), date.min) for each in overrides.free])
+    for (org, provider, model, day), times in Counter(dated).items():
+        if org and times > 1:
+            since = "" if day == date.min else f" from {day} on"
+            yield f"prices of org {org!r}: {provider}/{model} has {times} prices{since}, expected one"
 
 
 def _rates(source: PriceOverride | TierOverride) -> Rates:

@@ -10,12 +10,15 @@ Promises:
    and the book's own `version` names the whole table with its overrides.
 4. Look-ups are pure: no I/O after `load`. The memo is bounded, whatever model names callers invent.
 
-Precedence, first match: priced overrides in force · free rules · the shipped table.
+5. A price of an organisation's own is nobody else's: whoever names no organisation is told the general one.
+
+Precedence, first match: the organisation's own overrides in force · its own free rules · priced overrides in force ·
+free rules · the shipped table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 from hashlib import blake2b
 from typing import Final
@@ -58,13 +61,17 @@ class PriceBook:
     def __init__(
         self, table: Table, limits: tuple[ModelLimits, ...], overrides: PriceOverrides, digest: str
     ) -> None:
-        """Keep the parts; `digest` identifies them. Raises `Invalid` that lists every mistake of the overrides."""
-        check(overrides)
+        """Keep the parts, which were checked; `digest` identifies them."""
         self._table = table
-        self._limits = (*overrides.limits, *limits)
+        self._limits = (*(each for each in overrides.limits if not each.org), *limits)
+        self._own_limits = tuple(each for each in overrides.limits if each.org)
         self._overrides = tuple((override, to_row(override)) for override in overrides.prices)
         self._free = overrides.free
-        self._memo: dict[tuple[str, str, date, str], Price | None] = {}
+        self.orgs: frozenset[str] = frozenset([each.org for each in (*overrides.prices, *overrides.free)]) - {
+            ""
+        }
+        """Who has prices of its own, on some day."""
+        self._memo: dict[tuple[str, str, date, str, str], Price | None] = {}
         self._versions: dict[str, Price] = {}
         self.source: str = table.source
         """Where the table comes from, for people."""
@@ -74,28 +81,35 @@ class PriceBook:
         """Names the table together with its overrides and limits."""
 
     @classmethod
-    def load(cls, overrides: PriceOverrides = _NO_OVERRIDES) -> PriceBook:
-        """Read the shipped table and limits, and put the overrides on top. Raises `Invalid` for wrong overrides."""
+    def load(cls, overrides: PriceOverrides = _NO_OVERRIDES, mistakes: Iterable[str] = ()) -> PriceBook:
+        """Read the shipped table and limits, and put the overrides on top. Raises `Invalid` that lists every mistake of
+        the overrides, with the `mistakes` that were found before.
+        """
+        check(overrides, mistakes)
         table, raw = read_table()
         limits = read_limits()
         digest = _digest(raw, msgspec.json.encode(limits), msgspec.json.encode(overrides))
         return cls(table, limits.limits, overrides, digest)
 
-    def price(self, provider: str, model: str, at: date, service: str = "") -> Price | None:
-        """Return the price in force on the UTC day `at`, or None when there is none.
+    def price(self, provider: str, model: str, at: date, service: str = "", org: str = "") -> Price | None:
+        """Return the price in force on the UTC day `at`, or None when there is none; `org` is told its own before the
+        general one.
 
         `service` is the vendor's class of service (batch, flex, priority, fast); empty is the ordinary one. A class
         without a price of its own has no price, but for `batch`, which falls back to the entry's batch ratio: no
         vendor sells it dearer. "auto" is read as the ordinary one: a caller who lets an account's default decide
         must pin the class upstream.
         """
-        key = (provider, model, at, service)
+        # Only names that the configuration has: callers' organisations must not fill the memo.
+        whose = org if org in self.orgs else ""
+        key = (provider, model, at, service, whose)
         try:
             return self._memo[key]
         except KeyError:
             if len(model) + len(service) > NAME_CHARS_MAX:
                 return None
-        found = self._find(provider, model.lower(), at, "" if service in STANDARD_SERVICES else service)
+        meant = "" if service in STANDARD_SERVICES else service
+        found = self._find(provider, model.lower(), at, meant, whose)
         if len(self._memo) >= MEMO_ENTRIES_MAX:
             self._memo.clear()
         self._memo[key] = found
@@ -123,7 +137,9 @@ class PriceBook:
         return self._versions.get(version)
 
     def rows(self, at: date) -> Iterator[Price]:
-        """Yield the ordinary price of every model in force on a day: overrides first, then the table, by name."""
+        """Yield the ordinary price of every model in force on a day: overrides first, whoever's they are, then the
+        table, by name.
+        """
         for override, row in self._overrides:
             if override.effective_from <= at:
                 yield self._of_override(override, row, override.provider, override.model)
@@ -134,13 +150,14 @@ class PriceBook:
                 if (dated := in_force(model.standard, at)) is not None:
                     yield self._of_table(home, model, dated, "", home, model.id)
 
-    def _find(self, provider: str, name: str, at: date, service: str) -> Price | None:
-        told = self._override_for(provider, name, at)
-        if told is not None:
-            return _of_service(self._of_override(*told, provider, name), service)
-        for rule in self._free:
-            if rule.provider == provider and matches(rule.model, name):
-                return self._of_free(rule, provider, name)
+    def _find(self, provider: str, name: str, at: date, service: str, org: str) -> Price | None:
+        for whose in dict.fromkeys((org, "")):
+            told = self._override_for(whose, provider, name, at)
+            if told is not None:
+                return _of_service(self._of_override(*told, provider, name), service)
+            for rule in self._free:
+                if rule.org == whose and rule.provider == provider and matches(rule.model, name):
+                    return self._of_free(rule, provider, name)
         entry = self._table.find(provider, name)
         if entry is None:
             return None
@@ -154,12 +171,13 @@ class PriceBook:
             else _of_service(self._of_table(home, model, dated, "", provider, name), service)
         )
 
-    def _override_for(self, provider: str, name: str, at: date) -> tuple[PriceOverride, Row] | None:
+    def _override_for(self, org: str, provider: str, name: str, at: date) -> tuple[PriceOverride, Row] | None:
         """Return the override in force: of those that match as the first one does, the latest that has begun."""
         begun = [
             (override, row)
             for override, row in self._overrides
-            if override.provider == provider
+            if override.org == org
+            and override.provider == provider
             and override.effective_from <= at
             and matches(override.model, name)
         ]
@@ -167,15 +185,15 @@ class PriceBook:
         return max(same, key=lambda entry: entry[0].effective_from, default=None)
 
     def _of_override(self, told: PriceOverride, row: Row, provider: str, name: str) -> Price:
-        version = _digest(
-            b"override", msgspec.json.encode((told.provider, told.model, told.effective_from, row))
-        )
+        said = msgspec.json.encode((told.provider, told.model, told.effective_from, row))
+        version = _digest(b"override", said, *_of_whom(told.org))
         bare = to_price(provider, name, told.effective_from, row, version)
-        return self._limited(bare, name, frozenset(told.unpriced))
+        return self._limited(bare, name, frozenset(told.unpriced), told.org)
 
     def _of_free(self, rule: FreeRule, provider: str, name: str) -> Price:
-        version = _digest(b"free", msgspec.json.encode(rule))
-        return self._limited(to_price(provider, name, date.min, Row(free=True), version), name)
+        said = msgspec.json.encode({"provider": rule.provider, "model": rule.model})
+        version = _digest(b"free", said, *_of_whom(rule.org))
+        return self._limited(to_price(provider, name, date.min, Row(free=True), version), name, org=rule.org)
 
     def _of_table(
         self, home: str, model: Model, dated: DatedRow, service: str, provider: str, name: str
@@ -190,13 +208,17 @@ class PriceBook:
             capabilities=price.capabilities | {"embedding"} if model.embedding else price.capabilities,
         )
 
-    def _limited(self, price: Price, name: str, unpriced: frozenset[str] = frozenset()) -> Price:
-        """Add to a bare price what is known about the model besides."""
+    def _limited(
+        self, price: Price, name: str, unpriced: frozenset[str] = frozenset(), org: str = ""
+    ) -> Price:
+        """Add to a bare price whose it is and what is known about the model besides."""
         limits = self._limits_of(price.provider, name)
+        own = self._limits_of_org(org, price.provider, name)
         return msgspec.structs.replace(
             price,
-            context_window=limits.context_window,
-            max_output_tokens=limits.max_output_tokens,
+            org=org,
+            context_window=own.context_window or limits.context_window,
+            max_output_tokens=own.max_output_tokens or limits.max_output_tokens,
             image_tokens_max=limits.image_tokens_max,
             capabilities=frozenset(limits.capabilities),
             unpriced=unpriced,
@@ -220,6 +242,12 @@ class PriceBook:
                     return limits
         return ModelLimits(provider=provider, model=model)
 
+    def _limits_of_org(self, org: str, provider: str, name: str) -> ModelLimits:
+        for each in self._own_limits:
+            if each.org == org and each.provider == provider and matches(each.model, name):
+                return each
+        return ModelLimits(provider=provider, model=name)
+
     def _every_price(self) -> Iterator[Price]:
         """Yield every price of every day and service, for `by_version`."""
         for override, row in self._overrides:
@@ -239,6 +267,11 @@ def _of_service(price: Price, service: str) -> Price | None:
     if not service or price.free:
         return price
     return price.batched() if service == "batch" else None
+
+
+def _of_whom(org: str) -> tuple[bytes, ...]:
+    """Return what a version says besides of an organisation's own price: nothing of everybody's."""
+    return (org.encode(),) if org else ()
 
 
 def _digest(*parts: bytes) -> str:

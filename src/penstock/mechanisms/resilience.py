@@ -49,6 +49,9 @@ BREAKING_KINDS = frozenset(
 ELSEWHERE_KINDS = frozenset({"quota_exhausted", "spend_limit", "unauthenticated", "not_found"})
 """What another back end's account, key or model list may still serve."""
 
+TIMEOUTS = {"connect_timeout": "timeout", "first_byte_timeout": "timeout"}
+"""What counts as one and the same where it is tried again once."""
+
 
 T = TypeVar("T", bound=Target)
 A = TypeVar("A")
@@ -196,6 +199,8 @@ class Resilience:
                 self.hedges += 1
             return granted
 
+        breaker = self.breaker(target.label)
+        is_probe = breaker.probes()  # now: the call begins a turn of the loop later
         late_s = self.first_tokens.p95_s(target.label, streamed=hedge.streamed)
         if late_s is not None and late_s >= self.left_s(deadline_s):
             late_s = None
@@ -205,6 +210,9 @@ class Resilience:
         except ProviderFailure as failure:
             failures += [*race.failures, (race.target, failure)]
             raise
+        finally:
+            if is_probe:
+                breaker.undecided()
         self.hedges_won += race.target is not target
         return Answered(race.target, answer, race.failures)
 
@@ -247,12 +255,14 @@ class Resilience:
         return sorted(targets, key=rank)
 
     def _rival(self, targets: Sequence[T], target: T) -> T | None:
-        """Return who may be asked beside `target`: the next that is well, itself where it stands alone."""
+        """Return who may be asked beside `target`: the next that is well, itself where it stands alone. A rival is no
+        probe.
+        """
         others = [each for each in targets if each.label != target.label]
         if not others:
             return target
-        chosen = self._choose(others)
-        return chosen if self.breaker(chosen.label).ready else None
+        well = [each for each in others if self.breaker(each.label).state == "closed"]
+        return self._choose(well) if well else None
 
     async def _following(
         self,
@@ -265,7 +275,8 @@ class Resilience:
         """Return the target to try next, after the pause it needs, and that pause; None when the failure stands."""
         target, failure = failures[-1]
         never = FAILURE_KINDS.get(failure.kind, RETRY_NEVER) == RETRY_NEVER
-        left = _left(targets, failures)
+        room_s = min(self._settings.backoff_cap_s - waited_s, self.left_s(deadline_s))
+        left = _left(targets, failures, room_s)
         if (
             not left
             or len(failures) >= self._settings.max_attempts
@@ -274,21 +285,30 @@ class Resilience:
             return None
         chosen = self._choose(left, Counter(each.label for each, _ in failures))
         pause_s = self._pause_s([f for t, f in failures if t.label == chosen.label])
-        if waited_s + pause_s > self._settings.backoff_cap_s or pause_s >= self.left_s(deadline_s):
+        if pause_s > room_s or pause_s >= self.left_s(deadline_s) or not self.budget.spend():
             return None
-        if not self.budget.spend() or not await before_retry(target, failure):
-            return None
-        if pause_s:
-            await asyncio.sleep(pause_s)
+        breaker = self.breaker(chosen.label)
+        is_probe = breaker.probes()  # now: who chooses meanwhile chooses another
+        try:
+            if not await before_retry(target, failure):
+                return None
+            if pause_s:
+                await asyncio.sleep(pause_s)
+            is_probe = False  # its call tells what came of it
+        finally:
+            if is_probe:
+                breaker.undecided()
         return chosen, pause_s
 
     def _pause_s(self, failures: Sequence[ProviderFailure]) -> float:
         """Return how long to wait before a back end that failed so is tried again: the vendor's hint, or exponential
-        back-off with full jitter; nothing for one not yet tried, or for what is tried again once.
+        back-off with full jitter; nothing for one not yet tried, for what is tried again once, or under another key.
         """
         if not failures:
             return 0.0
         last = failures[-1]
+        if last.has_other_key:
+            return 0.0
         if last.retry_after_s is not None:
             return last.retry_after_s
         if FAILURE_KINDS[last.kind] == RETRY_ONCE:
@@ -298,23 +318,37 @@ class Resilience:
         return self._jitter.uniform(0, ceiling)
 
 
-def _left(targets: Sequence[T], failures: Sequence[tuple[T, ProviderFailure]]) -> list[T]:
-    """Return the targets that may still be tried, those tried least first."""
+def _left(targets: Sequence[T], failures: Sequence[tuple[T, ProviderFailure]], room_s: float) -> list[T]:
+    """Return the targets that may still be tried, those tried least first. One whose vendor asks for a longer wait than
+    `room_s` seconds is none of them.
+    """
     tried: dict[str, list[ProviderFailure]] = {target.label: [] for target in targets}
     for target, failure in failures:
         tried[target.label].append(failure)
-    left = [target for target in targets if not _given_up(tried[target.label])]
+    left = [
+        target
+        for target in targets
+        if not _given_up(tried[target.label]) and _asked_s(tried[target.label]) <= room_s
+    ]
     left.sort(key=lambda target: len(tried[target.label]))
     return left
 
 
+def _asked_s(failures: Sequence[ProviderFailure]) -> float:
+    """Return the wait in seconds that a back end's last failure asked for, 0 if it did not."""
+    if not failures or failures[-1].has_other_key:
+        return 0.0
+    return failures[-1].retry_after_s or 0.0
+
+
 def _given_up(failures: Sequence[ProviderFailure]) -> bool:
     """Tell whether trying this back end again cannot help, by the table or by the vendor's own word."""
-    kinds = [failure.kind for failure in failures]
-    rules = {kind: FAILURE_KINDS.get(kind, RETRY_NEVER) for kind in kinds}
+    kinds = [TIMEOUTS.get(failure.kind, failure.kind) for failure in failures]
+    rules = {failure.kind: FAILURE_KINDS.get(failure.kind, RETRY_NEVER) for failure in failures}
     return any(
         failure.may_retry is False
         or rules[failure.kind] == RETRY_NEVER
-        or (rules[failure.kind] == RETRY_ONCE and kinds.count(failure.kind) > 1)
-        for failure in failures
+        or (rules[failure.kind] == RETRY_ONCE and kinds.count(kind) > 1)
+        for failure, kind in zip(failures, kinds, strict=True)
+        if not failure.has_other_key  # what one key is refused says nothing of another
     )

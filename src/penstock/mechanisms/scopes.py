@@ -65,6 +65,6 @@ def _scope_doc(row: Row | None, level: str, path: str) -> ScopeDoc:
 
 def _first_seen(path: str, *above: ScopeDoc) -> ScopeDoc:
     """A user nobody configured gets the nearest defaults above it: never unlimited by accident."""
-    rate = next((d.user_rate for d in above if d.user_rate != Rate()), Rate())
+    rate = next((d.user_rate for d in above if d.user_rate.is_set), Rate())
     caps = next((d.user_caps for d in above if d.user_caps), ())
     return ScopeDoc(path=path, level="user", rate=rate, caps=caps)

@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from penstock.kernel.errors import Unavailable
 from penstock.kernel.events import RequestEvent
 from penstock.kernel.spans import Span
+from penstock.mechanisms.background import let_end, woken
 from penstock.mechanisms.genai import CURRENT, Names
 from penstock.mechanisms.spans import NO_BACK_ENDS, BackEnds, spans_of, trace_of
 from penstock.ports.spans import SpanSink
@@ -124,9 +125,7 @@ class SpanFeed:
         self._closed = True
         self._wake.set()
         if self._task is not None:
-            await asyncio.wait((self._task,), timeout=within_s)
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await let_end((self._task,), within_s)
         self.dropped += self.queued
         self._queue.clear()
         self._done()
@@ -134,22 +133,13 @@ class SpanFeed:
     async def _send_forever(self) -> None:
         pause_s = self._every_s
         while not (self._closed and not self.queued):
-            await self._pause(pause_s)
+            await woken(self._wake, pause_s)  # a full batch and `close` wake it
             pause_s = self._every_s
             while self.queued:
                 await self._fill()
                 if wait_s := await self._send():
                     pause_s = wait_s
                     break
-
-    async def _pause(self, pause_s: float) -> None:
-        """Wait, but no longer than until a batch is full or the feed closes."""
-        try:
-            async with asyncio.timeout(pause_s):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
-        self._wake.clear()
 
     async def _fill(self) -> None:
         """Draw the spans of the next batch, unless one is waiting to be sent again."""

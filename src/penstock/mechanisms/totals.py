@@ -107,7 +107,7 @@ def _group_of(event: RequestEvent) -> Group:
         event.feature,
         event.model_used or event.model,
         event.provider,
-        event.outcome,
+        "ok" if event.status < 400 else event.outcome,  # the usual one without two calls
     )
 
 

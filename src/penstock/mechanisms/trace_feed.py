@@ -26,6 +26,7 @@ from penstock.kernel.clock import Clock
 from penstock.kernel.errors import Rejected
 from penstock.kernel.events import RequestEvent
 from penstock.kernel.ids import new_id
+from penstock.mechanisms.background import let_end, woken
 from penstock.mechanisms.totals import Totals, storable
 from penstock.ports.traces import DELTAS_MOST, EVENTS_MOST, Batch, Delta, Traces
 
@@ -158,9 +159,7 @@ class TraceFeed:
         self._closed = True
         self._wake.set()
         if self._task is not None:
-            await asyncio.wait((self._task,), timeout=within_s)
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await let_end((self._task,), within_s)
         self._drop_all()
 
     # ------------------------------------------------------------------------------------------ events ▶ what waits
@@ -223,7 +222,7 @@ class TraceFeed:
     async def _send_forever(self) -> None:
         pause_s = self._every_s
         while not (self._closed and not self.queued and not self.kept_queued):
-            await self._pause(pause_s)
+            await woken(self._wake, pause_s)  # a full batch and `close` wake it
             pause_s = self._every_s
             self._turn_second()
             if self._closed:
@@ -234,15 +233,6 @@ class TraceFeed:
                     break
                 if not (self._batches or self._is_full or self._closed):
                     break  # what came meanwhile is little: it may grow for a while
-
-    async def _pause(self, pause_s: float) -> None:
-        """Wait, but no longer than until a batch is full or the feed closes."""
-        try:
-            async with asyncio.timeout(pause_s):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
-        self._wake.clear()
 
     async def _fill(self) -> bool:
         """Write the next batch, unless one is to be offered again; False when there is nothing to write."""

@@ -23,7 +23,7 @@ import hmac
 import logging
 from base64 import b64decode, b64encode
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -176,19 +176,32 @@ class Webhooks:
         """Return the latest of what waits, or of what was given up, oldest first: about one organisation, or about all
         where none is named. No more than the first 100,000 are looked through.
         """
-        state = "dead" if dead else "waiting"
-        index, value = ("state+org", f"{state}|{org}") if org else ("state", state)
         latest: deque[Row] = deque(maxlen=limit)
+        async for rows in self._pages("dead" if dead else "waiting", org):
+            latest.extend(rows)
+        return [each for each in map(self._read, latest) if each is not None]
+
+    async def given_up(self) -> tuple[int, bool]:
+        """Return how many messages were given up, as far as `waiting` looks, and whether there are more."""
+        count, last = 0, ""
+        async for rows in self._pages("dead", ""):
+            count, last = count + len(rows), rows[-1].id
+        more = await self._records.find("webhooks", PLATFORM, "state", "dead", after=last, limit=1)
+        return count, bool(more)
+
+    async def _pages(self, state: str, org: str) -> AsyncGenerator[Sequence[Row]]:
+        """Yield the rows in a state, of one organisation or of all, oldest first: up to 100,000, a page at a time."""
+        index, value = ("state+org", f"{state}|{org}") if org else ("state", state)
         after = ""
         for _ in range(LISTING_PAGES):
             rows = await self._records.find(
                 "webhooks", PLATFORM, index, value, after=after, limit=LISTING_PAGE
             )
-            latest.extend(rows)
+            if rows:
+                yield rows
             if len(rows) < LISTING_PAGE:
-                break
+                return
             after = rows[-1].id
-        return [each for each in map(self._read, latest) if each is not None]
 
     async def _post_forever(self) -> None:
         while True:

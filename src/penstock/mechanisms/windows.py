@@ -77,14 +77,15 @@ def bins_of(event: RequestEvent) -> tuple[int, int]:
     """Return the bins of an event's latency and of its first token; -1 for none."""
     if 400 <= event.status < 500:
         return -1, -1
-    first_ms = event.first_token_ms
-    return _bin(event.latency_ms), _FIRST_TOKEN + _bin(first_ms) if first_ms > 0.0 else -1
-
-
-def _bin(ms: float) -> int:
-    if ms <= LOWEST_MS:
-        return 0
-    return ceil(log(ms / LOWEST_MS) * _PER_LOG) if ms < HIGHEST_MS else _LAST_BIN
+    latency_ms, first_ms = event.latency_ms, event.first_token_ms
+    latency = first = 0
+    if latency_ms > LOWEST_MS:
+        latency = ceil(log(latency_ms / LOWEST_MS) * _PER_LOG) if latency_ms < HIGHEST_MS else _LAST_BIN
+    if first_ms <= 0.0:
+        return latency, -1
+    if first_ms > LOWEST_MS:
+        first = ceil(log(first_ms / LOWEST_MS) * _PER_LOG) if first_ms < HIGHEST_MS else _LAST_BIN
+    return latency, _FIRST_TOKEN + first
 
 
 def _middle_ms(number: int) -> float:

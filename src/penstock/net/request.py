@@ -10,6 +10,7 @@ an absolute target that disagrees with Host, and every path that two programs co
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
@@ -60,7 +61,7 @@ class Request:
     """One request, complete. `path` is the raw ASCII path (never decoded), checked to have only one reading."""
 
     __slots__ = (
-        "_fields", "body", "expects_continue", "headers", "keep_alive", "length", "method", "minor", "path", "peer",
+        "body", "expects_continue", "header", "headers", "keep_alive", "length", "method", "minor", "path", "peer",
         "query", "received_ns",
     )  # fmt: skip
 
@@ -72,7 +73,8 @@ class Request:
         self.path = path
         self.query = query
         self.headers = headers
-        self._fields = fields
+        self.header: Callable[[bytes], bytes | None] = fields.get
+        """``header(name)``: the first value of `name` (lower-case bytes), or None."""
         self.body = b""
         self.peer = ""
         self.received_ns = 0
@@ -80,10 +82,6 @@ class Request:
         self.minor = 1
         self.keep_alive = True
         self.expects_continue = False
-
-    def header(self, name: bytes) -> bytes | None:
-        """The first value of `name` (lower-case bytes), or None."""
-        return self._fields.get(name)
 
 
 class HeadParser:

@@ -93,7 +93,9 @@ class Posting(msgspec.Struct, frozen=True):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """How an operation ended: "posted", "voided" or "expired" (settled by `expire`)."""
+    """How an operation ended: "posted", "voided" or "expired" (settled by `expire`, which alone names the
+    `accounts` that it charged).
+    """
 
     operation: str
     outcome: str
@@ -101,6 +103,7 @@ class Settled(msgspec.Struct, frozen=True):
     released_nanos: int = 0
     overrun_nanos: int = 0
     estimated: bool = False
+    accounts: tuple[str, ...] = ()
 
 
 class Balance(msgspec.Struct, frozen=True):
@@ -154,7 +157,9 @@ class Ledger(Protocol):
         ...
 
     async def expire(self) -> Sequence[Settled]:
-        """Settle what is in doubt (bounded batch, at most 1,000 a call); returns what was settled."""
+        """Settle what is in doubt (bounded batch, at most 1,000 a call); returns what was settled, each once: what a
+        call settled that then failed, a later one returns.
+        """
         ...
 
     async def balance(

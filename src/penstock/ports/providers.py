@@ -134,6 +134,8 @@ class ProviderFailure(Upstream):
         self.rates = rates
         self.key = ""
         """The name of the key it was called under, where its provider has several."""
+        self.has_other_key = False
+        """Whether that provider has another key, free now, under which this may be answered."""
         self.attempts: Sequence[tuple[object, ProviderFailure]] = ()
 
 

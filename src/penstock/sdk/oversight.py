@@ -60,11 +60,14 @@ class AlertView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Alerts(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands, and the latest of what was resolved. `dead` counts messages given up; owners see it."""
+    """What stands, and the latest of what was resolved. `dead` counts messages given up, and `has_more_dead` says that
+    there are more than were counted; owners see them.
+    """
 
     standing: tuple[AlertView, ...]
     past: tuple[AlertView, ...]
     dead: int | None = None
+    has_more_dead: bool = False
 
 
 class AlertRule(msgspec.Struct, frozen=True, kw_only=True):

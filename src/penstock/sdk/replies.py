@@ -219,10 +219,13 @@ class Purged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelPrice(msgspec.Struct, frozen=True, kw_only=True):
-    """A price in force today, in nano-dollars per million tokens; 0 tokens is unknown."""
+    """A price in force today, in nano-dollars per million tokens; 0 tokens is unknown. `org` is whose it is, ""
+    everybody's.
+    """
 
     provider: str
     model: str
+    org: str = ""
     version: str
     input: int
     cached_input: int
@@ -243,7 +246,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """How the platform is: `dependencies` maps each to whether it works, `breakers` each back end to its state,
     `quotas` each to the share (0 to 1) left of its vendor's scarcest limit, where the vendor tells it, and `unpriced`
-    each model that is not served to the reason.
+    each model that is not served to the reason; `metering_…` is None where settlements are not metered.
     """
 
     version: str
@@ -259,3 +262,5 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     audit_waiting: int
     audit_dropped: int
     quotas: dict[str, float] = {}
+    metering_waiting: int | None = None
+    metering_dropped: int | None = None

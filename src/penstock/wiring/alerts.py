@@ -127,9 +127,7 @@ _WINDOWS = {len("2026-11-21"): "day", len("2026-11"): "month"}
 
 def _skips(care: PrivacyCare) -> Callable[[], list[Reading]]:
     def told() -> list[Reading]:
-        share = (
-            care.tally.skip_rate() if care.tally.alarming() else 0.0
-        )  # a share of a few requests means nothing
+        share = care.tally.measured_rate()
         return [Reading(rule="pii-skips", org="", subject="scans", value=share)]
 
     return told

@@ -30,7 +30,7 @@ from penstock.gateway.output_care import OutputCare
 from penstock.gateway.pipeline import Choices, Inspection, Pipeline
 from penstock.gateway.prompt_cache import PromptCacheCare
 from penstock.gateway.relay import Relay
-from penstock.gateway.rollouts import COLLECTIONS as ROLLOUTS
+from penstock.gateway.rollout_trials import COLLECTIONS as ROLLOUTS
 from penstock.gateway.structured_care import StructuredCare
 from penstock.gateway.wording import Wordings
 from penstock.kernel.clock import Clock, SystemClock
@@ -51,6 +51,7 @@ from penstock.net.tls import server_context
 from penstock.ports.secrets import Secrets
 from penstock.wiring import adapters
 from penstock.wiring.answers import open_answers
+from penstock.wiring.auditing import open_audit, settle_in_doubt, trim
 from penstock.wiring.batches import COLLECTIONS as BATCHES
 from penstock.wiring.callers import COLLECTIONS, SEAL_S, Rarely, open_callers, seal_changes, trim_changes
 from penstock.wiring.catalogue import Catalogue
@@ -79,7 +80,6 @@ from penstock.wiring.span_export import open_span_feed
 
 _log = logging.getLogger("penstock.wiring")
 TICK_S = 1.0
-DAY_S = 86_400
 
 
 async def start(
@@ -158,18 +158,17 @@ async def _assemble(
     routing = await open_routing(settings, stores, catalogue, clock)
     plans = Plans(clock)
     admission = _admission(settings, stores, plans)
-    metrics = Metrics()
+    metrics, routes = Metrics(), Routes()
     sight = await open_sight_feeds(settings, clock, opening)
     spans = await open_span_feed(settings.otel, providers, kept, opening)
     heard_by = (metrics, routing.tiers, *sight.listeners, *((spans,) if spans else ()), *listeners)
-    audit = _open_audit(settings, stores, clock, heard_by, opening)
+    audit, metering = open_audit(settings, stores, clock, heard_by, opening)
     answers = await open_answers(settings, stores.signals, kept, clock, opening)
     vendors = Vendors(catalogue, admission, resilience, answers)
     chosen = await _choices(settings, stores, vendors, callers.tenancy, clock, kept, opening=opening)
     contents = await open_contents(settings, stores, kept, clock, opening)
     waiting = open_waiting(settings.overload, catalogue, clock, audit)
     rungs = _Rungs(catalogue, callers.tenancy, admission, resilience, audit, contents, waiting, chosen)
-    routes = Routes()
     return Platform(
         settings=settings,
         clock=clock,
@@ -190,6 +189,7 @@ async def _assemble(
         admission=admission,
         resilience=resilience,
         audit=audit,
+        metering=metering,
         metrics=metrics,
         plans=plans,
         headroom=Headroom(plans, stores.ledger, clock),
@@ -244,16 +244,6 @@ async def _choices(
     inspections = await _inspections(settings, context, clock, opening)
     later = await open_later(settings, stores, tenancy, kept, clock)
     return Choices(inspections, vendors.answers, later, context.windows)
-
-
-def _open_audit(
-    settings: Settings, stores: Stores, clock: Clock, heard_by: tuple[Listener, ...], opening: AsyncExitStack
-) -> AuditPipe:
-    """Open the audit pipe; it closes before its listeners, so that they hear of everything."""
-    audit = AuditPipe(stores.stream, clock, capacity=settings.audit.buffer_records, listeners=heard_by)
-    audit.start()
-    opening.push_async_callback(audit.close)
-    return audit
 
 
 def _health(stores: Stores, sight: SightFeeds) -> Health:
@@ -363,24 +353,20 @@ def _server(settings: Settings, edge: Edge) -> Server:
 
 async def _tick(platform: Platform) -> None:
     """Once a second: settle what is in doubt, follow the day, watch the budgets, forget what is past its time."""
-    stream, clock = platform.stores.stream, platform.clock
-    kept_s = platform.settings.audit.retain_days * DAY_S
+    clock = platform.clock
     forget_changes = Rarely(partial(trim_changes, platform), clock)
     seal = Rarely(partial(seal_changes, platform), clock, SEAL_S)
     forget_alerts = Rarely(platform.oversight.alerts.trim, clock) if platform.oversight is not None else None
     forget_scores = Rarely(platform.feedback.trim, clock)
     forget_traces = TraceTrim(platform)
 
-    async def trim() -> None:
-        await stream.trim("audit", clock.wall_s() - kept_s)
-
     while True:
         for work in (
             platform.health.tick,
-            platform.stores.ledger.expire,
+            partial(settle_in_doubt, platform),
             platform.catalogue.tick,
             platform.headroom.tick,
-            trim,
+            partial(trim, platform),
             forget_changes.tick,
             seal.tick,
             *((forget_alerts.tick,) if forget_alerts is not None else ()),

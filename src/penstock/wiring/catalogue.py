@@ -1,8 +1,8 @@
 """The models on offer: providers opened, asked what they serve, and joined into the route table of the day.
 
 Promise: a provider that does not answer at start is kept and asked again later; the table is replaced whole,
-never mended in place, so a request sees one table from beginning to end; prices that change at midnight UTC
-need no restart.
+never mended in place, so a request sees one table from beginning to end; prices that change at midnight UTC, and
+keys of vendors that are rotated, need no restart.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from penstock.ports.providers import CallTimers, ChatProvider
 from penstock.ports.secrets import Secrets
 from penstock.wiring import adapters
 from penstock.wiring.discovery import FOUND
+from penstock.wiring.own_prices import not_offered
+from penstock.wiring.upstream_keys import UpstreamKeys
 
 if TYPE_CHECKING:
     from penstock.ports.providers import ListsModels
@@ -72,6 +74,7 @@ class Catalogue:
         self._endpoints: dict[str, Endpoint] = {}
         self._silent: dict[str, ProviderSettings] = {}
         self._asking: asyncio.Task[None] | None = None
+        self._keys = UpstreamKeys(clock)
         self.table = RouteTable({}, (), prices, self._today())
 
     def current(self) -> RouteTable:
@@ -81,7 +84,7 @@ class Catalogue:
     async def open(self, providers: tuple[ProviderSettings, ...], kept: Secrets) -> None:
         """Open `providers` and build the table. Raises Invalid for routes that cannot be."""
         for settings in providers:
-            provider = await _opened(settings, kept, self._clock)
+            provider = await _opened(settings, kept, self._clock, self._keys)
             if self._beside is not None and settings.kind == "local":
                 provider = self._beside(provider)
             self._endpoints[settings.name] = Endpoint(
@@ -91,7 +94,8 @@ class Catalogue:
         self._rebuild(sound=False)
 
     async def tick(self) -> None:
-        """Follow the day, and have silent providers asked again. Called once a second; waits for none of them."""
+        """Follow the day and the keys, and have silent providers asked again. Called each second; waits for nobody."""
+        self._keys.tick()
         if self._silent and (self._asking is None or self._asking.done()):
             self._asking = asyncio.create_task(self._ask_again(), name="catalogue")
         if self._aged or self.table.day != self._today():
@@ -100,6 +104,7 @@ class Catalogue:
 
     async def close(self) -> None:
         """Close every provider."""
+        await self._keys.close()
         if self._asking is not None:
             self._asking.cancel()
             await asyncio.gather(self._asking, return_exceptions=True)
@@ -173,7 +178,8 @@ class Catalogue:
         if settings.secret.startswith(FOUND):
             today = datetime.fromtimestamp(self._clock.wall_s(), UTC).date()
             vendor = settings.billed_by
-            rows = (CALLED.get(p.model, p.model) for p in self.prices.rows(today) if p.provider == vendor)
+            every = [p for p in self.prices.rows(today) if p.provider == vendor and not p.org]
+            rows = [CALLED.get(p.model, p.model) for p in every]
             # Some rows are patterns (fine-tuned models): what is not priced under its own name is not offered.
             return tuple(model for model in rows if self.prices.price(vendor, model, today) is not None)
         if not hasattr(provider, "models"):
@@ -192,16 +198,24 @@ class Catalogue:
         return int(self._clock.wall_s()) // DAY_S
 
 
-async def _opened(settings: ProviderSettings, kept: Secrets, clock: Clock) -> ChatProvider:
-    """Open a provider; one with several keys as a pool of as many."""
+async def _opened(
+    settings: ProviderSettings, kept: Secrets, clock: Clock, upstream_keys: UpstreamKeys
+) -> ChatProvider:
+    """Open a provider; one with several keys as a pool of as many. Each key is followed from then on."""
     names = tuple(dict.fromkeys(name for name in (settings.secret, *settings.secrets) if name))
-    if len(names) < 2:
-        name = names[0] if names else ""
-        return await adapters.provider(msgspec.structs.replace(settings, secret=name), kept, clock)
-    keys = {
-        name: await adapters.provider(msgspec.structs.replace(settings, secret=name), kept, clock)
-        for name in names
-    }
+    keys: dict[str, ChatProvider] = {}
+    for name in names or ("",):
+        keys[name] = await adapters.provider(msgspec.structs.replace(settings, secret=name), kept, clock)
+        if name:
+            upstream_keys.follow(name, keys[name], kept)
+    if len(keys) == 1:
+        return next(iter(keys.values()))
+    _log.warning(
+        "provider %s calls under %d keys: vendors limit organisations, not keys, and some forbid several accounts to "
+        "get around a limit; read your contract with this one",
+        settings.name,
+        len(keys),
+    )
     return KeyPool(keys, clock)
 
 
@@ -214,7 +228,7 @@ def _means(settings: Settings) -> Means:
 def price_book(settings: Settings, providers: tuple[ProviderSettings, ...]) -> PriceBook:
     """Load the price table with the configuration's own prices, free providers and limits on top."""
     priced = [p for p in settings.prices if not p.free]
-    free = [FreeRule(provider=p.provider, model=p.model) for p in settings.prices if p.free]
+    free = [FreeRule(provider=p.provider, model=p.model, org=p.org) for p in settings.prices if p.free]
     free.extend(FreeRule(provider=p.billed_by) for p in providers if p.free)
     limits = [
         ModelLimits(
@@ -222,6 +236,7 @@ def price_book(settings: Settings, providers: tuple[ProviderSettings, ...]) -> P
             model=p.model,
             context_window=p.context_window,
             max_output_tokens=p.max_output,
+            org=p.org,
         )
         for p in settings.prices
         if p.context_window or p.max_output
@@ -229,7 +244,8 @@ def price_book(settings: Settings, providers: tuple[ProviderSettings, ...]) -> P
     return PriceBook.load(
         PriceOverrides(
             prices=tuple(_override(p) for p in priced), free=(*free, *SELF_HOSTED_FREE), limits=tuple(limits)
-        )
+        ),
+        tuple(not_offered(settings, providers)),
     )
 
 
@@ -241,6 +257,7 @@ def _override(settings: PriceSettings) -> PriceOverride:
         output=settings.output,
         cached_input=settings.cached_input or None,
         per_request=settings.per_request,
+        org=settings.org,
         effective_from=date.fromisoformat(settings.from_date) if settings.from_date else date.min,
     )
 

@@ -26,9 +26,10 @@ from penstock.mechanisms.telemetry import Metrics
 from penstock.ports.encoder import Encoder, Lane
 from penstock.ports.providers import ChatProvider
 from penstock.wiring import adapters
+from penstock.wiring.faces import served
 from penstock.wiring.meaning import LocalMeaning, Quoting
 from penstock.wiring.platform import Platform
-from penstock.wiring.unpaid import Unpaid
+from penstock.wiring.tokenizing import TOKENS, Tokenizing
 
 DEFAULT_MODEL: Final = f"{PREFIX}all-MiniLM-L6-v2"
 TOKENIZE_PATH: Final = "/v1/tokenize"
@@ -75,8 +76,8 @@ async def open_embedding(settings: Settings, clock: Clock, opening: AsyncExitSta
 
 def declare_embedding(platform: Platform) -> None:
     """Declare the route of tokens, and the figures of the models in this machine."""
-    tokenizer = Tokenizer(platform.embedding, Unpaid(platform.admission, platform.clock))
-    platform.routes.add("POST", TOKENIZE_PATH, Policy.CALLER, tokenizer.tokenize)
+    tokenizing = Tokenizing(Tokenizer(platform.embedding), platform.admission, platform.audit)
+    platform.routes.add("POST", TOKENIZE_PATH, Policy.CALLER, served(platform, tokenizing).speaking(TOKENS))
     pools = platform.embedding.pools
     if pools:
         _declare_lanes(platform.metrics, pools)

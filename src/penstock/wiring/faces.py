@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from penstock.dialects.anthropic_batches import ENDPOINT as MESSAGES_PATH
 from penstock.dialects.codecs import CODECS
+from penstock.edge.errors import RERANK_PATHS
 from penstock.edge.routes import Policy, Serve
 from penstock.gateway.batch_lines import ANTHROPIC_WORDS, Way
 from penstock.gateway.calls import Calls, Kind
@@ -28,20 +29,18 @@ from penstock.wiring.platform import Platform
 CHAT_PATH = "/v1/chat/completions"
 EMBEDDING_PATH = "/v1/embeddings"
 MODERATION_PATH = "/v1/moderations"
-RERANK_PATHS = ("/v1/rerank", "/v2/rerank", "/rerank")
-"""Where most servers have it, Cohere's SDK calls it, and TEI has it."""
 
 
 def declare_faces(platform: Platform) -> None:
     """Declare the routes of every face but chat."""
     routes = platform.routes
     models = Models(platform.catalogue.current)
-    counting = _served(platform, _counting(platform))
+    counting = served(platform, _counting(platform))
     messages = anthropic_face(platform.clock)
     count_messages = counting.speaking(counting_anthropic(messages))
     routes.add("POST", "/v1/messages/count_tokens", Policy.CALLER, count_messages)
     embedding = calls(platform, Embeddings())
-    embedded = _served(platform, embedding)
+    embedded = served(platform, embedding)
     embed = embedded.speaking(EMBEDDINGS_GEMINI)
     verbs = {
         "countTokens": counting.speaking(COUNTING_GEMINI),
@@ -54,9 +53,9 @@ def declare_faces(platform: Platform) -> None:
         routes.add("GET", f"{root}/models", Policy.CALLER, models.list)
         routes.mount(f"{root}/models/", Policy.CALLER, models.one, method="GET")
     moderating = calls(platform, Moderations())
-    reranking = _served(platform, calls(platform, Reranking())).speaking(RERANKING)
+    reranking = served(platform, calls(platform, Reranking())).speaking(RERANKING)
     routes.add("POST", EMBEDDING_PATH, Policy.CALLER, embedded.speaking(EMBEDDINGS))
-    routes.add("POST", MODERATION_PATH, Policy.CALLER, _served(platform, moderating).speaking(MODERATIONS))
+    routes.add("POST", MODERATION_PATH, Policy.CALLER, served(platform, moderating).speaking(MODERATIONS))
     for path in RERANK_PATHS:
         routes.add("POST", path, Policy.CALLER, reranking)
     ways = {
@@ -114,7 +113,8 @@ def calls(platform: Platform, kind: Kind) -> Line:
     )
 
 
-def _served(platform: Platform, line: Line) -> Chats:
+def served(platform: Platform, line: Line) -> Chats:
+    """Return what serves a line over HTTP."""
     settings, clock = platform.settings, platform.clock
     return Chats(
         line,

@@ -2,14 +2,13 @@
 
 Promises: as `embedding/catalog/embedder`. What a vendor refuses for what was said is `Invalid` here, so that nobody
 tries it again; what may pass is as the gateway raised it. Tokens' vectors and tokens themselves come from the models
-in this machine, which nobody is billed for; the caller's limits hold for those of a search.
+in this machine, which nobody is billed for; the caller's limits hold for what is read for tokens' vectors all the same.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -153,20 +152,17 @@ class GatewayEmbedder:
     async def token_vectors(
         self, who: Principal, texts: Sequence[str], *, model: str, lane: Lane
     ) -> tuple[bytes, ...]:
-        """Return each text's matrix; only of a model in this machine. What an ingest reads here it was let in for when
-        the same texts' vectors were asked for; what a search reads is taken from the caller's limits.
+        """Return each text's matrix; only of a model in this machine. What is read is taken from the caller's limits:
+        it is computed beside the texts' own vectors, and also where those are known.
         """
         if self._service is None or not self._is_here(model):
             raise Invalid("The vectors of this model's tokens cannot be had.", field="model", value=model)
-        made = partial(
-            self._service.token_vectors, texts, model=model, lane=lane, tenant=tenant_of(who), truncate="end"
-        )
-        if lane == "ingest":
-            return await made()
         spec = self._service.spec(model)
         most = sum([min(len(text.encode()) + MARKS, spec.max_tokens) for text in texts])
         async with self._unpaid.reading(who, model, most) as read:
-            matrices = await made()
+            matrices = await self._service.token_vectors(
+                texts, model=model, lane=lane, tenant=tenant_of(who), truncate="end"
+            )
             read.tokens = sum(map(len, matrices)) // (spec.dimensions * BYTES_PER_NUMBER)
         return matrices
 

@@ -81,4 +81,6 @@ def dropped(platform: Platform) -> dict[str, int]:
         found |= {"cost totals": feed.dropped, "requests": feed.kept_dropped}
     if (spans := platform.span_feed) is not None:
         found["spans"] = spans.dropped
+    if platform.metering is not None:
+        found["settlements' records"] = platform.metering.pipe.dropped
     return found

@@ -34,6 +34,7 @@ from penstock.mechanisms.changes import Changes
 from penstock.mechanisms.feedback import Feedback
 from penstock.mechanisms.headroom import Headroom
 from penstock.mechanisms.limits import Plans
+from penstock.mechanisms.metering import Metering
 from penstock.mechanisms.passwords import Passwords
 from penstock.mechanisms.people import People
 from penstock.mechanisms.prompt_savings import PromptSavings
@@ -101,6 +102,8 @@ class Platform:
     admission: Admission
     resilience: Resilience
     audit: AuditPipe
+    metering: Metering | None
+    """None when settlements are told to nobody."""
     metrics: Metrics
     plans: Plans
     headroom: Headroom

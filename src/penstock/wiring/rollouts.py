@@ -1,13 +1,14 @@
 """The judge of canaries, over the routing configuration in force.
 
-Promise: what it decides is applied as a version of that configuration, and stands as an alert.
+Promise: what it decides is applied as a version of that configuration, and stands as an alert of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from penstock.gateway.rollouts import Canaries, RollbackEvent
+from penstock.gateway.rollout_trials import RollbackEvent
+from penstock.gateway.rollouts import Canaries
 from penstock.kernel.clock import Clock
 from penstock.kernel.settings import Settings
 from penstock.mechanisms.alerts.rules import Reading
@@ -30,7 +31,8 @@ def open_canaries(
     """Return the judge: a listener of the audit pipe; whoever opens it runs `canaries.run`. `tell` hears of alerts."""
 
     def told(event: RollbackEvent) -> None:
-        tell(Reading(rule=ALERT, org="", subject=f"{event.route} ({event.metric})", value=1.0))
+        subject = f"{event.route} ({event.metric})"
+        tell(Reading(rule=ALERT, org="", subject=subject, value=1.0, event=event.trial))
 
     return Canaries(
         settings.rollouts,

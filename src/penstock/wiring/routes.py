@@ -37,7 +37,7 @@ def status(platform: Platform, started_s: float) -> Status:
     """Tell how the platform is; `started_s` is on its monotonic clock."""
     works = readiness(platform)
     draining = works.pop("draining")
-    loads = platform.catalogue.loads
+    loads, metering = platform.catalogue.loads, platform.metering
     return Status(
         version=version(),
         uptime_s=platform.clock.monotonic_s() - started_s,
@@ -51,5 +51,7 @@ def status(platform: Platform, started_s: float) -> Status:
         unpriced=platform.catalogue.current().unpriced,
         audit_waiting=platform.audit.queued,
         audit_dropped=platform.audit.dropped,
+        metering_waiting=None if metering is None else metering.pipe.queued,
+        metering_dropped=None if metering is None else metering.pipe.dropped,
         quotas={} if loads is None else loads.quotas.shares_left(),
     )

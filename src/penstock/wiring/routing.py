@@ -18,6 +18,7 @@ from penstock.kernel.settings import ProviderSettings, RoutingDocument, Settings
 from penstock.mechanisms.config_versions import ConfigVersions
 from penstock.mechanisms.quotas import Quotas
 from penstock.mechanisms.resilience import Resilience
+from penstock.mechanisms.vendor_quotas import StartingQuotas
 from penstock.ports.providers import ChatProvider
 from penstock.ports.secrets import Secrets
 from penstock.wiring.catalogue import Catalogue, price_book
@@ -39,7 +40,7 @@ async def open_catalogue(
     """Open the providers and the table over them; routes see how back ends are through `catalogue.loads`. `beside` is
     `Catalogue`'s.
     """
-    quotas = Quotas(clock, settings.overload.near_quota_percent)
+    quotas = Quotas(clock, settings.overload.near_quota_percent, StartingQuotas(providers) or None)
     loads = Loads(lambda label: resilience.breaker(label).ready, quotas)
     catalogue = Catalogue(settings, price_book(settings, providers), clock, loads, beside)
     opening.push_async_callback(catalogue.close)

@@ -18,7 +18,8 @@ import msgspec
 
 from penstock.kernel.conversion import fields_of, plain_type, table_of, tables_of, value_of
 from penstock.kernel.errors import Invalid
-from penstock.kernel.settings import LISTS, Settings
+from penstock.kernel.settings import LISTS, ProviderSettings, Settings
+from penstock.mechanisms.vendor_quotas import mistake
 
 ENV_START = "PENSTOCK_"
 NOT_SETTINGS = ("PENSTOCK_SECRET_", "PENSTOCK_ADMIN_KEY", "PENSTOCK_URL", "PENSTOCK_KEY", "PENSTOCK_CONFIG")
@@ -49,6 +50,7 @@ def load(path: Path | None, env: Mapping[str, str]) -> Settings:
             values[name] = value_of(name, value, fields[name], mistakes)
     if not mistakes:
         _check_unique(values, mistakes)
+        _check_tiers(values, mistakes)
     if mistakes:
         raise Invalid(
             "The configuration has mistakes:\n  - " + "\n  - ".join(mistakes),
@@ -127,3 +129,9 @@ def _check_unique(values: Mapping[str, object], mistakes: list[str]) -> None:
         names = [str(getattr(item, key)) for item in cast("tuple[object, ...]", values.get(table, ()))]
         repeated = sorted({name for name in names if names.count(name) > 1})
         mistakes.extend(f"{table}: {key} {name!r} is there more than once" for name in repeated)
+
+
+def _check_tiers(values: Mapping[str, object], mistakes: list[str]) -> None:
+    """A tier that nobody knows would leave its provider without limits, silently."""
+    providers = cast("tuple[ProviderSettings, ...]", values.get("providers", ()))
+    mistakes.extend(f"providers.{each.name}.tier: {told}" for each in providers if (told := mistake(each)))

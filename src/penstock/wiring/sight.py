@@ -71,6 +71,7 @@ def declare_metrics(platform: Platform) -> None:
     for field in ("produced", "delivered", "dropped", "failures", "listener_errors"):
         metrics.counter(f"penstock_audit_{field}", f"Audit records {field}.", _reader(audit, field))
     metrics.gauge("penstock_audit_queued", "Audit records waiting.", lambda: audit.queued)
+    _declare_metering(platform)
     _declare_sight(platform)
     _declare_spans(platform)
     _declare_issuers(platform)
@@ -127,6 +128,17 @@ def _declare_back_ends(platform: Platform) -> None:
             lambda: {(label,): left for label, left in loads.quotas.shares_left().items()},
             ("target",),
         )
+
+
+def _declare_metering(platform: Platform) -> None:
+    """Show what becomes of settlements for whoever bills."""
+    metrics = platform.metrics
+    if platform.metering is None:
+        return
+    pipe = platform.metering.pipe
+    for field in ("produced", "delivered", "dropped", "failures"):
+        metrics.counter(f"penstock_metering_{field}", f"Settlements' records {field}.", _reader(pipe, field))
+    metrics.gauge("penstock_metering_queued", "Settlements' records waiting.", lambda: pipe.queued)
 
 
 def _declare_sight(platform: Platform) -> None:

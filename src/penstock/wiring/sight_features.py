@@ -21,6 +21,7 @@ from penstock.mechanisms.feedback import Feedback
 from penstock.mechanisms.lake.intake import LakeIntake
 from penstock.mechanisms.telemetry import Metrics
 from penstock.mechanisms.webhooks import Webhooks
+from penstock.wiring.latency import BudgetWatch
 from penstock.wiring.platform import Platform
 
 Texts = Mapping[str, str]
@@ -75,6 +76,9 @@ WEBHOOKS: Final[Texts] = {
     "dead": "Messages given up.",
     "unread": "Rows of messages that could not be read; they stay where they are.",
 }
+BUDGETS: Final[Texts] = {
+    "left_out": "Answers of features beyond those whose latency budgets are watched at one time.",
+}
 CONTEXT: Final[Texts] = {
     "truncated": "Requests whose oldest turns were left out.",
     "dropped": "Messages left out of them.",
@@ -120,10 +124,17 @@ def declare_lake(metrics: Metrics, intake: LakeIntake) -> None:
     metrics.gauge("penstock_lake_leads", "1 while this process fills the lake.", lambda: float(intake.leads))
 
 
-def declare_alerts(metrics: Metrics, alerts: Alerts, webhooks: Webhooks) -> None:
-    """Show which alerts fired, and whether anybody took the news."""
+def declare_alerts(metrics: Metrics, alerts: Alerts, webhooks: Webhooks, budgets: BudgetWatch) -> None:
+    """Show which alerts fired, whether anybody took the news, and which answers no latency budget counts."""
     _count(metrics, "alerts", alerts, ALERTS)
     _count(metrics, "webhooks", webhooks, WEBHOOKS)
+    _count(metrics, "latency_budgets", budgets, BUDGETS)
+    metrics.gauge(
+        "penstock_latency_budget_used_ratio",
+        "The 95th percentile of a feature's answers, as a share of its latency budget.",
+        budgets.ratios,
+        ("org", "feature", "team"),
+    )
 
 
 def declare_batches(metrics: Metrics, runs: BatchRuns) -> None:

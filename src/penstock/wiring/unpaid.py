@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from penstock.gateway.admission import Admission
 from penstock.gateway.ask import Ask
@@ -19,15 +19,21 @@ from penstock.kernel.context import Principal, RequestContext
 from penstock.kernel.ids import new_id
 from penstock.mechanisms.redaction.texts import Texts
 
+R = TypeVar("R")
+
 UNPAID_S: Final = 60.0
 
 
-def _no_words(_request: None) -> Texts:
+def _no_words(_request: object) -> Texts:
     return Texts(())
 
 
-def _not_said(_request: None, _texts: Sequence[str]) -> None:
-    return None
+def _not_said(request: R, _texts: Sequence[str]) -> R:
+    return request
+
+
+NO_WORDS: Final[Words[Any]] = Words(_no_words, _not_said)
+"""Of a request that is read in this machine alone: nothing of it is let out, and no vendor bounds it."""
 
 
 @dataclass(slots=True)
@@ -46,26 +52,13 @@ class Unpaid:
         self._clock = clock
 
     @asynccontextmanager
-    async def within(self, principal: Principal, body: bytes) -> AsyncGenerator[None]:
-        """Take a request's place among a key's limits, and give it back. Raises Rejected."""
-        async with self._admitted(principal, body, "", 0):
-            yield
-
-    @asynccontextmanager
     async def reading(self, principal: Principal, model: str, tokens: int) -> AsyncGenerator[Read]:
         """Take a place and up to `tokens` of a key that may use `model`; those not read are given back. Raises
         Rejected.
         """
-        async with self._admitted(principal, b"", model, tokens) as read:
-            yield read
-
-    @asynccontextmanager
-    async def _admitted(
-        self, principal: Principal, body: bytes, model: str, tokens: int
-    ) -> AsyncGenerator[Read]:
-        envelope: OneShot[None] = OneShot(None, body, Words(_no_words, _not_said), model=model, inputs=0)
         deadline_s = self._clock.monotonic_s() + UNPAID_S
         context = RequestContext(new_id("req_"), principal, deadline_s=deadline_s, received_ns=0)
+        envelope: OneShot[None] = OneShot(None, b"", NO_WORDS, model=model, inputs=0)
         seat = await self._admission.admit_unpaid(context, Ask(envelope, 0, 0), (), tokens=tokens)
         read = Read()
         try:

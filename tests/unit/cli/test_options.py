@@ -15,11 +15,11 @@ from penstock.kernel.settings import Settings
 
 
 def test_a_budget_is_exact_to_the_nano_dollar():
-    limits = Limits(day="5", month="0.000000001", total="100.10", rpm=60, tpm=7, concurrency=2)
+    limits = Limits(day="5", month="0.000000001", total="100.10", rpm=60, tpm=7, concurrency=2, window=True)
     assert [(cap.window, cap.limit_nanos) for cap in limits.caps()] == [
         ("day", 5_000_000_000), ("month", 1), ("total", 100_100_000_000),
     ]  # fmt: skip
-    assert limits.rate() == Rate(requests_per_minute=60, tokens_per_minute=7, concurrency=2)
+    assert limits.rate() == Rate(requests_per_minute=60, tokens_per_minute=7, concurrency=2, window=True)
 
 
 def test_what_is_not_given_is_not_limited_and_nothing_is_a_budget():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.console.inputs import NANOS_MOST, Reading
-from penstock.console.limits import fills, place_problem, read_caps, read_rate, typed_limits
+from penstock.console.limits import fills, place_problem, rate_words, read_caps, read_rate, typed_limits
 from penstock.console.tree import edit_address, names_of, path_of, paths_above, tree
 from penstock.kernel.context import Cap, Rate
 from penstock.kernel.errors import Forbidden, Invalid
@@ -15,7 +15,13 @@ from penstock.mechanisms.scopes import scope_paths
 from penstock.sdk.replies import Budget, Key, ScopeLimits
 
 COUNTS = st.integers(0, 1_000_000_000)
-RATES = st.builds(Rate, requests_per_minute=COUNTS, tokens_per_minute=COUNTS, concurrency=COUNTS)
+RATES = st.builds(
+    Rate,
+    requests_per_minute=COUNTS,
+    tokens_per_minute=COUNTS,
+    concurrency=COUNTS,
+    window=st.booleans(),
+)
 WARNINGS = st.sets(st.integers(1, 100), max_size=10).map(lambda found: tuple(sorted(found)))
 
 
@@ -34,6 +40,14 @@ CAPS = st.tuples(*(st.none() | cap(window) for window in ("day", "month", "total
 def test_a_form_gives_back_the_limits_it_was_filled_from(rate, caps, prefix):
     reading = Reading(typed_limits(rate, caps, prefix))
     assert (read_rate(reading, prefix), read_caps(reading, prefix), reading.wrong) == (rate, caps, {})
+
+
+def test_the_words_of_a_limit_say_how_it_is_counted():
+    rate = Rate(requests_per_minute=60, concurrency=2)
+    assert rate_words(rate) == ("60 requests/min", "2 at once")
+    exact = Rate(requests_per_minute=60, concurrency=2, window=True)
+    assert rate_words(exact) == ("60 requests in any minute", "2 at once")
+    assert rate_words(Rate(window=True)) == ()
 
 
 def test_an_amount_of_nothing_is_a_budget_of_nothing_and_no_amount_is_none():

@@ -48,6 +48,20 @@ def test_limits_are_set_exactly_and_what_was_not_touched_stays(it, ada):
     assert "$19.30" in html
 
 
+def test_a_tick_counts_over_any_minute_until_it_is_taken_away(it, ada):
+    where, path = "/keys/limits?level=team&org=acme&team=exact", "org:acme/team:exact"
+    assert ada.fill(where, requests_per_minute="60", window="yes", user_concurrency="2").status == 303
+    assert scope_of(it, path).rate == Rate(requests_per_minute=60, window=True)
+    assert scope_of(it, path).user_rate == Rate(concurrency=2)
+    assert ada.fill(where, requests_per_minute="70").status == 303
+    assert scope_of(it, path).rate == Rate(requests_per_minute=70, window=True)
+    assert "70 requests in any minute" in ada.get("/keys").text
+    form, _ = filled(ada.get(where).text)
+    del form["window"]
+    assert ada.post("/keys/limits", form).status == 303
+    assert scope_of(it, path).rate == Rate(requests_per_minute=70)
+
+
 def test_limits_with_mistakes_keep_what_was_typed_and_set_nothing(it, ada):
     where = "/keys/limits?level=team&org=acme&team=never-set"
     reply = ada.fill(where, day_dollars="1.0000000001", user_day_dollars="-1", concurrency="9")

@@ -153,6 +153,17 @@ def test_what_stands_is_shown_worst_first_each_with_the_way_to_what_it_is_about(
     assert {"/console/routes", "/console/settings"} <= found
 
 
+@pytest.mark.parametrize(
+    ("subject", "link"), [("docs", "feature=docs"), ("docs (red)", "feature=docs&team=red")]
+)
+def test_a_latency_over_budget_leads_to_the_requests_of_its_feature_and_team(subject, link):
+    made = platform()
+    found = made.answers["GET /alerts"]
+    alert = msgspec.structs.replace(found.standing[0], rule="latency-budget", org=OWNER.org, subject=subject)
+    made.answers["GET /alerts"] = msgspec.structs.replace(found, standing=(alert,))
+    assert f"/console/requests?{link}&last=1h" in links(Browser(made).get("/alerts").text)
+
+
 def test_what_became_of_each_message_is_shown_with_why():
     html = Browser(platform()).get("/alerts").text
     for text in (
@@ -175,6 +186,7 @@ def test_every_rule_of_the_platform_has_its_words():
         ("user-over", "user_over", 5e10, 0, "over $50.00"),
         ("pii-skips", "told", 0.01, 0, "over 1 %"),
         ("budget-80", "told", 80, 0, "at 80 %"),
+        ("latency-budget", "told", 1, 0, "over 1 times"),
         ("dependency-down", "told", 0, 3, "for 3 s"),
         ("canary-rolled-back", "told", 0, 0, "at once"),
         ("tokens-per-request", "tokens_per_request", 50_000, 0, "over 50,000 tokens"),

@@ -46,6 +46,25 @@ def test_shares_add_up_to_the_route_s_traffic_its_canary_s_included():
     assert [each.kind for each in routing.back_ends(code, {})] == ["", "canary", "easy requests"]
 
 
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [
+        (
+            {"requests_per_minute": 60, "tokens_per_minute": 20_000, "concurrency": 4},
+            "each organisation: 60 requests and 20,000 tokens a minute, 4 at one time",
+        ),
+        ({"tokens_per_minute": 500, "window": True}, "each organisation: 500 tokens in any minute"),
+        ({"concurrency": 1}, "each organisation: 1 at one time"),
+    ],
+)
+def test_what_each_organisation_may_use_of_a_route_is_told(rate: dict[str, Any], words: str):
+    limited, free = routing.route_lines(
+        [{"model": "a", "targets": [LOCAL], "rate": rate}, {"model": "b", "targets": [LOCAL], "rate": {}}], {}
+    )
+    assert limited.rules == ("by weight", words)
+    assert free.rules == ("by weight",)
+
+
 def test_what_a_version_changed_is_told_route_by_route_with_targets_as_words():
     before, after = made_up_oversight.document(5.0, 80), made_up_oversight.document(10.0, 80)
     after["routes"][0]["targets"].insert(0, made_up_oversight.target("local", "llama", 1))

@@ -24,6 +24,7 @@ from penstock.dialects.responses import (
     render_error_event,
     render_reply,
 )
+from penstock.dialects.responses_replies import ids_of
 from penstock.kernel.chat import ChatEvent, ChatReply, Message, Reasoning, Text, ToolCall, ToolCallDelta
 from penstock.kernel.errors import Upstream
 from penstock.kernel.money import Usage
@@ -44,7 +45,7 @@ def test_a_whole_reply_comes_back_the_same(reply):
 
 
 def forgotten(reply: ChatReply) -> ChatReply:
-    """The reply without the states of its items: a renderer gives every item an id."""
+    """The reply without the states of its items and with the id of a response: a renderer gives every item an id."""
     (message,) = reply.choices
     extras = {name: value for name, value in message.extras.items() if name != "items"}
     calm = Message(
@@ -55,7 +56,7 @@ def forgotten(reply: ChatReply) -> ChatReply:
         extras=extras,
     )
     members = {name: getattr(reply, name) for name in reply.__struct_fields__}
-    return ChatReply(**{**members, "choices": (calm,)})
+    return ChatReply(**{**members, "id": f"resp_{ids_of(reply.id)}", "choices": (calm,)})
 
 
 VENDORS = {
@@ -104,6 +105,7 @@ def test_a_chat_reply_is_a_response_and_the_sdk_validates_it():
     said = json.loads(render_reply(openai.parse_reply(json.dumps(wire).encode())))
     assert [item["type"] for item in said["output"]] == ["reasoning", "message", "function_call"]
     assert [item["id"] for item in said["output"]] == ["rs_1_0", "msg_1_1", "fc_1_2"]
+    assert said["id"] == "resp_1"
     assert (said["status"], said["system_fingerprint"], said["usage"]) == ("completed", "fp", None)
     assert Response.model_validate(said).output_text == "x"
 

@@ -10,6 +10,7 @@ from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
 from penstock.dialects import openai
+from penstock.dialects.codecs import CODECS
 from penstock.dialects.responses import CODEC, parse_request, redirect, render_request
 from penstock.kernel.chat import ChatRequest, Media, Message, Other, Reasoning, Text, Thinking, Tool, ToolCall
 from penstock.kernel.errors import Invalid
@@ -171,7 +172,7 @@ def test_a_conversation_can_be_said_to_a_chat_provider():
     ]  # fmt: skip
     assert [call["id"] for call in wire["messages"][1]["tool_calls"]] == ["c1", "c2", "c3"]
     assert wire["messages"][1]["tool_calls"][2]["custom"] == {"name": "patch", "input": "*** Begin"}
-    assert rendered.left_out == ("reasoning.summary", "input.reasoning", "input.annotations")
+    assert rendered.left_out == ("reasoning.summary", "input.reasoning", "input.phase", "input.annotations")
 
 
 def test_what_was_said_between_calls_does_not_part_them_from_their_results():
@@ -315,3 +316,16 @@ def test_a_redirected_request_keeps_every_other_byte_and_asks_for_nothing_to_be_
         told == b'{"model":"b","input":[ {"role":"user","content":"x"} ],"store":false,"max_output_tokens":7}'
     )
     assert CODEC.redirect is redirect
+
+
+@pytest.mark.parametrize("codec", CODECS.values(), ids=lambda codec: codec.name)
+def test_the_phase_of_an_earlier_answer_is_kept_here_and_told_where_others_have_no_word_for_it(codec):
+    """Models read it (commentary is no final answer), so whoever sends it hears that it did not arrive."""
+    earlier = {"type": "message", "role": "assistant", "phase": "commentary", "content": "I will look."}
+    request = parse_request(
+        body(input=[{"role": "user", "content": "hi"}, earlier, {"role": "user", "content": "so?"}])
+    )
+    assert said(request)["input"][1]["phase"] == "commentary"
+    rendered = codec.render_request(request, "max_tokens")
+    assert rendered.left_out == ("input.phase",)
+    assert b"commentary" not in rendered.body

@@ -128,10 +128,14 @@ def test_a_refusal_is_in_openais_words_and_says_when_to_come_back(priority: Prio
 
 
 def test_a_refusal_is_in_the_words_of_the_callers_sdk() -> None:
-    guard, _, _ = door()
+    guard, _, book = door()
     anthropic, google = guard(call("/v1/messages")), guard(call(GEMINI))
     assert anthropic is not None
     assert google is not None
+    told = book.noted[0][2].encode()
+    for name in (b"x-request-id", b"request-id"):  # the second is what Anthropic's SDKs read
+        assert b"\r\n%b: %b\r\n" % (name, told) in anthropic[1]
+    assert b"\r\nrequest-id" not in google[1]
     assert msgspec.json.decode(anthropic[2])["error"]["type"] == "overloaded_error"
     assert msgspec.json.decode(google[2])["error"]["status"] == "UNAVAILABLE"
 

@@ -10,8 +10,9 @@ import pytest
 from penstock.embedding.catalog.collections import CollectionDoc, Source
 from penstock.embedding.catalog.sources import Sources
 from penstock.embedding.ingest import building
-from penstock.embedding.ingest.building import Bill, Builder, Opened
+from penstock.embedding.ingest.building import Bill, Builder, Opened, Spare
 from penstock.kernel.context import Principal
+from penstock.ports.index import Place
 from penstock.ports.parsers import Block, Parsed
 from tests.support import run
 from tests.unit.embedding.knowledge_desk import DIMENSIONS, KIM, Paragraphs, ScriptedEmbedder
@@ -78,3 +79,17 @@ def test_the_oldest_spare_vectors_go_first(monkeypatch: pytest.MonkeyPatch) -> N
         assert embedder.texts == ["one", "two", "three", "one"]
 
     run(whole())
+
+
+def test_what_is_spare_is_counted_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "SPARE_BYTES", 100)
+    spare, keys = Spare(), [(Place("t", "c"), "s", str(number)) for number in range(3)]
+    for number in range(200):
+        spare.keep(keys[number % 3], bytes(20 + number % 20))
+    held = sum(len(kept) for kept in map(spare.get, keys) if kept is not None)
+    assert spare.held_bytes == held <= 100 and len(spare)
+    for key in keys:
+        spare.let_go(key)
+    assert (spare.held_bytes, len(spare)) == (0, 0)
+    spare.keep(keys[0], bytes(101))
+    assert (spare.held_bytes, len(spare)) == (0, 0)

@@ -11,7 +11,6 @@ import msgspec
 import pytest
 
 from penstock.embedding.catalog.collections import DOCUMENTS, CollectionDoc, Failure
-from penstock.embedding.catalog.embedder import Space
 from penstock.embedding.catalog.jobs import LISTS, JobDoc
 from penstock.embedding.catalog.sources import SOURCES
 from penstock.embedding.ingest import building
@@ -19,10 +18,8 @@ from penstock.embedding.ingest.retries import retry
 from penstock.kernel.context import Principal
 from penstock.kernel.errors import Conflict, NotFound, OverBudget, OverLimit, Unavailable
 from penstock.kernel.settings_collections import CollectionSettings
-from penstock.ports.encoder import Lane
-from penstock.ports.index import Place
 from tests.support import run
-from tests.unit.embedding.knowledge_desk import DIMENSIONS, KIM, Desk, ScriptedEmbedder, desk
+from tests.unit.embedding.knowledge_desk import KIM, Desk, desk
 
 LONG = "\n\n".join(" ".join(f"word{part}-{number}" for number in range(30)) for part in range(6))
 CHUNKS = 9
@@ -137,57 +134,6 @@ def test_what_was_paid_for_a_document_that_fails_is_counted_too_and_stays_so(
                 10 * CHUNKS,
                 CHUNKS,
             )
-
-    run(steps())
-
-
-def test_spare_vectors_are_counted_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "SPARE_BYTES", 100)
-
-    async def steps() -> None:
-        async with desk(tmp_path) as it:
-            builder = it.ingest._builder
-            for number in range(200):
-                builder._keep((Place("t", "c"), "s", str(number % 3)), bytes(20 + number % 20))
-            held = sum(map(len, builder._spare.values()))
-            assert builder._spare_bytes == held <= 100 and builder._spare
-            builder._keep((Place("t", "c"), "s", "large"), bytes(101))
-            assert (builder._spare_bytes, len(builder._spare)) == (0, 0)
-
-    run(steps())
-
-
-class Late(ScriptedEmbedder):
-    """Tells tokens' vectors, and remembers of which texts."""
-
-    def space(self, model: str) -> Space:
-        """Return a space with tokens' vectors."""
-        return msgspec.structs.replace(super().space(model), late=True)
-
-    async def token_vectors(
-        self, who: Principal, texts: Sequence[str], *, model: str, lane: Lane
-    ) -> tuple[bytes, ...]:
-        """Return a row each."""
-        self.matrices = [*getattr(self, "matrices", []), *texts]
-        return tuple([bytes(4 * DIMENSIONS) for _ in texts])
-
-
-def test_token_vectors_that_the_document_has_are_not_computed_again(tmp_path: Path) -> None:
-    async def steps() -> None:
-        embedder = Late()
-        async with desk(tmp_path, embedder=embedder) as it:
-            it.work(1)
-            collection = await it.collection()
-            await it.library.book.change(
-                collection.uid, lambda doc: msgspec.structs.replace(doc, keep_token_vectors=True)
-            )
-            await it.ended(await it.put(collection, a=LONG, b="another"))
-            assert embedder.matrices == embedder.texts
-            known = len(embedder.texts)
-            await it.ended(await it.put(collection, a=f"{LONG}\n\nan end"))
-            assert embedder.matrices == embedder.texts and 1 <= len(embedder.texts) - known <= 2
-            rows = await it.index.scan(collection.place, collection.space)
-            assert len(rows) > CHUNKS and all(row.chunk.tokens for row in rows)
 
     run(steps())
 

@@ -15,17 +15,15 @@ from penstock.kernel.errors import Conflict
 from penstock.ports.index import Place
 from penstock.ports.records import Write
 from tests.support import run
-from tests.unit.embedding.knowledge_desk import KIM, desk
-from tests.unit.embedding.test_migrations import advanced, as_it_is, filled
+from tests.unit.embedding.knowledge_desk import KIM
+from tests.unit.embedding.migration_scene import advanced, as_it_is, at_work, built, in_the_check
 
 
 def test_what_was_declined_is_begun_again_only_by_somebody(tmp_path: Path) -> None:
     """An upgrade is followed once: what failed or was called off would be paid for again every minute."""
 
     async def steps() -> None:
-        async with desk(tmp_path) as it:
-            it.work()
-            collection = await filled(it)
+        async with at_work(tmp_path) as (it, collection):
             it.embedder.versions["m/one"] = "2"
             await it.migrations.follow(collection)
             [first] = await it.migrations.book.of(collection.uid)
@@ -51,9 +49,7 @@ def test_a_space_whose_vectors_mean_nothing_is_not_switched_to(tmp_path: Path) -
     """Words alone would find every document in it, whatever its vectors are."""
 
     async def steps() -> None:
-        async with desk(tmp_path) as it:
-            it.work()
-            collection = await filled(it)
+        async with at_work(tmp_path) as (it, collection):
             it.embedder.versions["m/one"] = "2"
             it.embedder.noisy = "m/one@2"
             await it.migrations.follow(collection)
@@ -77,9 +73,7 @@ def test_a_crash_between_two_writes_of_a_step_leaves_the_step_whole_or_undone(tm
     """Beginning, switching, rolling back and letting go change a collection and its migration in one transaction."""
 
     async def steps() -> None:
-        async with desk(tmp_path) as it:
-            it.work()
-            collection = await filled(it)
+        async with at_work(tmp_path) as (it, collection):
             rows = it.library.book.rows
             transact, apart = rows.transact, []
 
@@ -105,9 +99,7 @@ def test_a_crash_between_two_writes_of_a_step_leaves_the_step_whole_or_undone(tm
 
 def test_a_change_that_is_ready_when_it_crashes_is_switched(tmp_path: Path) -> None:
     async def steps() -> None:
-        async with desk(tmp_path) as it:
-            it.work()
-            collection = await filled(it)
+        async with at_work(tmp_path) as (it, collection):
             begun = await it.migrations.start(collection, "m/two", KIM.key_id, automatic=False)
             await advanced(it, begun, "ready")
             await it.migrations.book.change(begun.id, lambda now: structs.replace(now, automatic=True))
@@ -118,20 +110,10 @@ def test_a_change_that_is_ready_when_it_crashes_is_switched(tmp_path: Path) -> N
 
 def test_what_was_called_off_during_its_check_is_not_switched(tmp_path: Path) -> None:
     async def steps() -> None:
-        async with desk(tmp_path) as it:
-            it.work()
-            collection = await filled(it)
+        async with at_work(tmp_path) as (it, collection):
             begun = await it.migrations.start(collection, "m/two", KIM.key_id)
-            job = await it.library.jobs.get(begun.job)
-            assert job is not None
-            await it.ended(job)
-
-            async def cancelled(verb: str, _place: Place, space: str, _ids: Sequence[str]) -> None:
-                if verb == "search" and space == "m/two@1":
-                    it.index.before = None
-                    await it.migrations.cancel(begun)
-
-            it.index.before = cancelled
+            await built(it, begun)
+            in_the_check(it, lambda: it.migrations.cancel(begun))
             done = await advanced(it, begun, "cancelled", "switched")
             await it.migrations.tend()
             now = await as_it_is(it, collection)
@@ -144,23 +126,17 @@ def test_what_was_called_off_during_its_check_is_not_switched(tmp_path: Path) ->
 
 def test_documents_that_go_or_change_during_the_check_tell_nothing_of_the_new_space(tmp_path: Path) -> None:
     async def steps() -> None:
-        async with desk(tmp_path) as it:
-            it.work()
-            collection = await filled(it)
+        async with at_work(tmp_path) as (it, collection):
             begun = await it.migrations.start(collection, "m/two", KIM.key_id)
-            job = await it.library.jobs.get(begun.job)
-            assert job is not None
-            await it.ended(job)
+            await built(it, begun)
 
-            async def changed(verb: str, _place: Place, space: str, _ids: Sequence[str]) -> None:
-                if verb == "search" and space == "m/two@1":
-                    it.index.before = None
-                    now = await as_it_is(it, collection)
-                    for name in ("d1", "d2", "d3"):
-                        await it.removal.document(now, name)
-                    await it.ended(await it.put(collection, d4="about something else altogether"))
+            async def changed() -> None:
+                now = await as_it_is(it, collection)
+                for name in ("d1", "d2", "d3"):
+                    await it.removal.document(now, name)
+                await it.ended(await it.put(collection, d4="about something else altogether"))
 
-            it.index.before = changed
+            in_the_check(it, changed)
             done = await advanced(it, begun, "failed", "switched")
             assert (done.state, done.reason) == ("switched", "")
             assert done.check is not None and (done.check.probes, done.check.known_after) == (8, 1.0)
@@ -170,9 +146,7 @@ def test_documents_that_go_or_change_during_the_check_tell_nothing_of_the_new_sp
 
 def test_what_was_switched_is_not_called_off(tmp_path: Path) -> None:
     async def steps() -> None:
-        async with desk(tmp_path) as it:
-            it.work()
-            collection = await filled(it)
+        async with at_work(tmp_path) as (it, collection):
             begun = await it.migrations.start(collection, "m/two", KIM.key_id)
             seen = await advanced(it, begun, "switched")
             with pytest.raises(Conflict, match="is switched"):
@@ -187,9 +161,7 @@ def test_a_space_that_was_let_go_of_and_built_anew_is_compared_anew(tmp_path: Pa
     """A document that the second build left out is missing, whatever the first one wrote down of it."""
 
     async def steps() -> None:
-        async with desk(tmp_path) as it:
-            it.work()
-            collection = await filled(it)
+        async with at_work(tmp_path) as (it, collection):
             first, _ = await it.library.book.document(collection.uid, "d7")
             assert first is not None
             for model in ("m/two", "m/one"):
@@ -197,9 +169,7 @@ def test_a_space_that_was_let_go_of_and_built_anew_is_compared_anew(tmp_path: Pa
                 begun = await it.migrations.start(now, model, KIM.key_id, automatic=model == "m/two")
                 if model == "m/two":
                     await it.migrations.finish(await advanced(it, begun, "switched"))
-            job = await it.library.jobs.get(begun.job)
-            assert job is not None
-            await it.ended(job)
+            await built(it, begun)
             await it.index.delete(collection.place, ["d7"], space="m/one@1")
             doc, version = await it.library.book.document(collection.uid, "d7")
             assert doc is not None
@@ -217,9 +187,7 @@ def test_what_is_put_into_a_space_that_went_meanwhile_goes_again_and_into_the_on
     """The work began before the change did, and puts when the space before is gone already."""
 
     async def steps() -> None:
-        async with desk(tmp_path) as it:
-            it.work()
-            collection = await filled(it)
+        async with at_work(tmp_path) as (it, collection):
             held, going = asyncio.Event(), asyncio.Event()
 
             async def late(verb: str, _place: Place, space: str, ids: Sequence[str]) -> None:
@@ -250,9 +218,7 @@ def test_a_space_is_not_built_anew_before_its_old_rows_are_gone(tmp_path: Path) 
     """A change in between makes the kept space superfluous: it goes, and is not taken for the one that is built."""
 
     async def steps() -> None:
-        async with desk(tmp_path) as it:
-            it.work()
-            collection = await filled(it)
+        async with at_work(tmp_path) as (it, collection):
             it.embedder.versions["m/three"] = "1"
             first = await advanced(it, await it.migrations.start(collection, "m/two", KIM.key_id), "switched")
             now = await as_it_is(it, collection)
@@ -276,9 +242,7 @@ def test_a_space_is_not_built_anew_before_its_old_rows_are_gone(tmp_path: Path) 
 
 def test_many_migrations_whose_old_rows_are_kept_hold_up_nobody(tmp_path: Path) -> None:
     async def steps() -> None:
-        async with desk(tmp_path) as it:
-            it.work()
-            collection = await filled(it)
+        async with at_work(tmp_path) as (it, collection):
             kept = Migration(
                 id="", uid="col_none", owner="", key_id="", before="a@1", after="b@1", job="", automatic=True,
                 created_s=0.0, changed_s=0.0, state="switched", drop="a@1", drop_after_s=1e12,
@@ -296,9 +260,7 @@ def test_a_model_that_is_gone_keeps_nothing_from_being_tidied(tmp_path: Path) ->
     """Its collections' old jobs are forgotten, its searches go on, and it can be left for another."""
 
     async def steps() -> None:
-        async with desk(tmp_path) as it:
-            it.work()
-            collection = await filled(it)
+        async with at_work(tmp_path) as (it, collection):
             [job] = await it.library.jobs.of(collection.uid)
             old = {"created_s": 1.0, "ended_s": 2.0}
             await it.library.jobs.change(job.id, lambda now: structs.replace(now, **old))

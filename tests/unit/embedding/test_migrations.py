@@ -9,52 +9,20 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from penstock.embedding.catalog.collections import CollectionDoc, document_write
+from penstock.embedding.catalog.collections import document_write
 from penstock.embedding.ingest.retries import retry
-from penstock.embedding.migrations.migration import Migration
 from penstock.kernel.context import Principal
 from penstock.kernel.errors import Conflict, Invalid, NotFound, OverBudget
 from penstock.ports.index import Document, Place, Precision
 from tests.support import run
-from tests.unit.embedding.knowledge_desk import EVE, KIM, Desk, ScriptedEmbedder, desk
+from tests.unit.embedding.knowledge_desk import EVE, KIM, ScriptedEmbedder, desk
 from tests.unit.embedding.memory_index import MemoryIndex
-
-TEXTS = {
-    f"d{number}": f"document {number} tells of thing{number} and of thing{number + 1}" for number in range(12)
-}
-
-
-async def advanced(it: Desk, migration: Migration, *states: str, within_s: float = 10.0) -> Migration:
-    """Tend until the migration is in one of `states`."""
-    async with asyncio.timeout(within_s):
-        while True:
-            await it.migrations.tend()
-            now = await it.migrations.book.get(migration.id)
-            assert now is not None
-            if now.state in states:
-                return now
-            await asyncio.sleep(0.01)
-
-
-async def as_it_is(it: Desk, collection: CollectionDoc) -> CollectionDoc:
-    """Return a collection as its row is now."""
-    now = await it.library.book.get(collection.uid)
-    assert now is not None
-    return now
-
-
-async def filled(it: Desk) -> CollectionDoc:
-    """Return a collection with documents."""
-    collection = await it.collection()
-    assert (await it.ended(await it.put(collection, **TEXTS))).status == "complete"
-    return collection
+from tests.unit.embedding.migration_scene import advanced, as_it_is, at_work, built
 
 
 def test_a_collection_changes_from_whole_to_whole_and_back(tmp_path: Path) -> None:
     async def steps() -> None:
-        async with desk(tmp_path) as it:
-            it.work()
-            collection = await filled(it)
+        async with at_work(tmp_path) as (it, collection):
             before = await it.texts(collection)
             begun = await it.migrations.start(collection, "m/two", KIM.key_id)
             assert (await as_it_is(it, collection)).space == "m/one@1"
@@ -90,9 +58,7 @@ def test_a_collection_changes_from_whole_to_whole_and_back(tmp_path: Path) -> No
 
 def test_what_comes_meanwhile_is_in_both_spaces(tmp_path: Path) -> None:
     async def steps() -> None:
-        async with desk(tmp_path) as it:
-            it.work()
-            collection = await filled(it)
+        async with at_work(tmp_path) as (it, collection):
             it.embedder.gate = asyncio.Event()
             begun = await it.migrations.start(collection, "m/two", KIM.key_id, automatic=False)
             jobs = [await it.put(collection, d3="changed", late="came late")]
@@ -117,13 +83,9 @@ def test_a_document_that_slipped_through_is_built_before_the_check(tmp_path: Pat
     """It was put, in the old space alone, by work that had begun before the change."""
 
     async def steps() -> None:
-        async with desk(tmp_path) as it:
-            it.work()
-            collection = await filled(it)
+        async with at_work(tmp_path) as (it, collection):
             begun = await it.migrations.start(collection, "m/two", KIM.key_id, automatic=False)
-            job = await it.library.jobs.get(begun.job)
-            assert job is not None
-            await it.ended(job)
+            await built(it, begun)
             doc, version = await it.library.book.document(collection.uid, "d7")
             assert doc is not None
             held = structs.replace(doc.latest, title="later")
@@ -147,9 +109,7 @@ def test_a_space_that_finds_less_is_not_switched_to(tmp_path: Path) -> None:
             await super().put(place, space, kept, precision=precision)
 
     async def steps() -> None:
-        async with desk(tmp_path, index=Forgetful()) as it:
-            it.work()
-            collection = await filled(it)
+        async with at_work(tmp_path, index=Forgetful()) as (it, collection):
             done = await advanced(it, await it.migrations.start(collection, "m/two", KIM.key_id), "failed")
             assert done.check is not None or "known documents" in done.reason
             now = await as_it_is(it, collection)
@@ -162,9 +122,7 @@ def test_a_space_that_finds_less_is_not_switched_to(tmp_path: Path) -> None:
 
 def test_failures_block_the_change_until_they_are_tried_again(tmp_path: Path) -> None:
     async def steps() -> None:
-        async with desk(tmp_path) as it:
-            it.work()
-            collection = await filled(it)
+        async with at_work(tmp_path) as (it, collection):
 
             def refuse(who: Principal, _texts: Sequence[str]) -> None:
                 if who.key_id == KIM.key_id:
@@ -190,10 +148,7 @@ def test_failures_block_the_change_until_they_are_tried_again(tmp_path: Path) ->
 
 def test_a_change_can_be_called_off_and_only_one_is_under_way(tmp_path: Path) -> None:
     async def steps() -> None:
-        async with desk(tmp_path) as it:
-            collection = await it.collection()
-            it.work()
-            await it.ended(await it.put(collection, **TEXTS))
+        async with at_work(tmp_path) as (it, collection):
             await it.stop()
             begun = await it.migrations.start(collection, "m/two", KIM.key_id)
             now = await as_it_is(it, collection)
@@ -208,8 +163,7 @@ def test_a_change_can_be_called_off_and_only_one_is_under_way(tmp_path: Path) ->
             cancelled = await it.migrations.cancel(begun)
             await it.migrations.tend()
             it.work()
-            job = await it.library.jobs.get(begun.job)
-            assert job is not None and (await it.ended(job)).status == "cancelled"
+            assert (await built(it, begun)).status == "cancelled"
             now = await as_it_is(it, collection)
             assert (cancelled.state, now.building, now.space) == ("cancelled", "", "m/one@1")
             assert not await it.texts(collection, "m/two@1")
@@ -223,9 +177,7 @@ def test_a_crash_in_a_change_is_taken_up(tmp_path: Path, monkeypatch: pytest.Mon
     index, embedder = MemoryIndex(), ScriptedEmbedder()
 
     async def steps() -> None:
-        async with desk(tmp_path, index=index, embedder=embedder) as it:
-            it.work()
-            collection = await filled(it)
+        async with at_work(tmp_path, index=index, embedder=embedder) as (it, collection):
             await it.stop()
             begun = await it.migrations.start(collection, "m/two", KIM.key_id)
         async with desk(tmp_path, index=index, embedder=embedder) as it:
@@ -257,9 +209,7 @@ def test_a_model_that_became_another_version_is_followed(tmp_path: Path) -> None
     """Nothing can be embedded for the space of before any more: it cannot be kept, and is told as stale until then."""
 
     async def steps() -> None:
-        async with desk(tmp_path) as it:
-            it.work()
-            collection = await filled(it)
+        async with at_work(tmp_path) as (it, collection):
             await it.stop()
             it.embedder.versions["m/one"] = "2"
             await it.migrations.seen_stale(collection, ["d9"])
@@ -286,9 +236,7 @@ def test_a_model_that_became_another_version_is_followed(tmp_path: Path) -> None
 
 def test_what_a_search_came_upon_is_embedded_anew_first(tmp_path: Path) -> None:
     async def steps() -> None:
-        async with desk(tmp_path) as it:
-            it.work()
-            collection = await filled(it)
+        async with at_work(tmp_path) as (it, collection):
             await it.stop()
             it.embedder.versions["m/one"] = "2"
             await it.migrations.follow(collection)
@@ -309,9 +257,7 @@ def test_what_a_search_came_upon_is_embedded_anew_first(tmp_path: Path) -> None:
 
 def test_a_sweep_follows_every_collection_and_forgets_nothing_that_is_young(tmp_path: Path) -> None:
     async def steps() -> None:
-        async with desk(tmp_path) as it:
-            it.work()
-            collection = await filled(it)
+        async with at_work(tmp_path) as (it, collection):
             it.embedder.versions["m/one"] = "2"
             it.upkeep.wake()
             await it.upkeep.look()

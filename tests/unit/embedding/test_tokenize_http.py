@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
-from penstock.embedding.serving.http import TOKENS_PER_TURN, Tokenizer
+from penstock.embedding.serving.http import TOKENS_PER_TURN, Tokenizer, tokens_asked
 from penstock.embedding.serving.service import EmbeddingService
 from penstock.kernel.clock import ManualClock
 from penstock.kernel.settings_embedding import EmbeddingSettings
 from tests.counting_encoder import FIRST, LAST, CountingEncoder, number_of
 from tests.support import run
 
-ANYBODY: Any = SimpleNamespace(may_use=lambda _: True)
 
-
-class Sent:
-    """Notes what is sent, and how often others had their turn until then."""
+class Told:
+    """What was told, and how often others had their turn until then."""
 
     def __init__(self) -> None:
         self.turns = 0
         self.body: Any = None
-
-    def send(self, _status: int, _headers: bytes, body: bytes) -> None:
-        self.body = msgspec.json.decode(body)
 
     async def counting(self) -> None:
         while self.body is None:
@@ -36,31 +29,30 @@ class Sent:
             await asyncio.sleep(0)
 
 
-async def asked(**body: Any) -> Sent:
+async def asked(**body: Any) -> Told:
     """Ask for tokens."""
     service = EmbeddingService([CountingEncoder()], EmbeddingSettings(), ManualClock())
-    limits: Any = SimpleNamespace(within=lambda *_: nullcontext())
-    request: Any = SimpleNamespace(body=msgspec.json.encode(body))
-    sent: Any = Sent()
-    counting = asyncio.create_task(sent.counting())
-    await Tokenizer(service, limits).tokenize(request, sent, ANYBODY)
+    told = Told()
+    counting = asyncio.create_task(told.counting())
+    said = await Tokenizer(service).tokens(tokens_asked(msgspec.json.encode(body)), "local/counting")
+    told.body = msgspec.json.decode(said)
     await counting
     await service.close()
-    return sent
+    return told
 
 
 def test_a_long_text_is_written_page_by_page_and_comes_whole() -> None:
     words = TOKENS_PER_TURN * 10
     few, many = (run(asked(inputs=text)) for text in ("w", " ".join("w" * words)))
     assert many.turns >= few.turns + 10
-    (told,) = many.body
-    assert [each["id"] for each in told] == [FIRST, *[number_of("w")] * words, LAST]
-    assert [each["start"] for each in told[1:-1]] == list(range(0, 2 * words, 2))
+    (tokens,) = many.body
+    assert [each["id"] for each in tokens] == [FIRST, *[number_of("w")] * words, LAST]
+    assert [each["start"] for each in tokens[1:-1]] == list(range(0, 2 * words, 2))
 
 
 @pytest.mark.parametrize("marks", [True, False])
 @pytest.mark.parametrize("words", [0, TOKENS_PER_TURN - 3, TOKENS_PER_TURN - 2, TOKENS_PER_TURN - 1])
 def test_no_token_is_lost_where_a_page_ends(words: int, marks: bool) -> None:
     text = " ".join(["w"] * words) or " "
-    sent = run(asked(inputs=[text, "v"], add_special_tokens=marks))
-    assert [len(each) for each in sent.body] == [words + 2 * marks, 1 + 2 * marks]
+    told = run(asked(inputs=[text, "v"], add_special_tokens=marks))
+    assert [len(each) for each in told.body] == [words + 2 * marks, 1 + 2 * marks]

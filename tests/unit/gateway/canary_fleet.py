@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -11,12 +12,8 @@ import msgspec
 
 from penstock.adapters.records.sqlite import SqliteRecords
 from penstock.adapters.state.embedded import EmbeddedState
-from penstock.gateway.rollouts import (
-    COLLECTIONS,
-    LOOK_S,
-    Canaries,
-    RollbackEvent,
-)
+from penstock.gateway.rollout_trials import COLLECTIONS, RollbackEvent
+from penstock.gateway.rollouts import LOOK_S, Canaries
 from penstock.kernel.clock import ManualClock
 from penstock.kernel.errors import Unavailable
 from penstock.kernel.events import Call, RequestEvent
@@ -70,6 +67,8 @@ class Fleet:
         self.percents: list[float] = []
         self.told: list[RollbackEvent] = []
         self.down = False
+        self.dying = False
+        """Whoever would tell of a rollback dies instead."""
         self.breakers: list[defaultdict[str, Breaker]] = []
         """Of each node, by label."""
         state = EmbeddedState(clock)
@@ -86,8 +85,13 @@ class Fleet:
             self,
             routes=lambda: self.routes,
             breaker=breakers.__getitem__,
-            told=self.told.append,
+            told=self.hear,
         )
+
+    def hear(self, event: RollbackEvent) -> None:
+        if self.dying:
+            raise asyncio.CancelledError
+        self.told.append(event)
 
     async def rollback(self, route: str, why: str, also: Sequence[Write] = ()) -> None:
         if self.down:

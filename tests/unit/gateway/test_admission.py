@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from penstock.dialects.openai_envelope import open_chat
 from penstock.gateway.admission import LEAST_OUTPUT_TOKENS, Admission, Seat
 from penstock.gateway.ask import Ask
+from penstock.gateway.embeddings import EMBEDDINGS
 from penstock.gateway.routing import Endpoint, RouteTable, Target
 from penstock.kernel.clock import ManualClock
 from penstock.kernel.context import Principal, Rate, RequestContext, Scope
@@ -129,13 +131,28 @@ def test_a_price_ceiling_refuses_at_one_nano_over_and_not_at_it() -> None:
 
 
 def test_a_reached_limit_names_itself_and_when_to_come_back() -> None:
-    ledger, state = ScriptedLedger(), ScriptedState(refuse=1)
+    ledger, state = ScriptedLedger(), ScriptedState(refuse=0)
     with pytest.raises(OverLimit) as caught:
         admit(ask(), ledger, state)
-    assert caught.value.field == "key requests at one time"
-    assert caught.value.retry_after_s == 1.5
+    assert caught.value.field == "key requests per minute"
+    assert (caught.value.retry_after_s, caught.value.remedy) == (1.5, "Retry after 1.500 s.")
     assert ledger.holds == []
     assert state.given_back == []
+
+
+@pytest.mark.parametrize(("lapses_s", "told_s"), [(899.8, 1.0), (0.4, 0.4)])
+def test_who_finds_no_place_is_asked_back_when_a_request_may_have_ended_not_when_a_dead_ones_place_lapses(
+    lapses_s: float, told_s: float
+) -> None:
+    class Full(ScriptedState):
+        async def take(self, asks: Sequence[StateAsk], holder: str) -> Taken:
+            return Taken(1, (0,) * len(asks), (lapses_s,) * len(asks), lapses_s)
+
+    with pytest.raises(OverLimit) as caught:
+        admit(ask(), ScriptedLedger(), Full())
+    assert (caught.value.field, caught.value.limit) == ("key requests at one time", 3)
+    assert caught.value.retry_after_s == told_s
+    assert caught.value.remedy == "Retry when one of them has ended."
 
 
 def test_no_room_gives_the_limits_back() -> None:
@@ -143,6 +160,70 @@ def test_no_room_gives_the_limits_back() -> None:
     with pytest.raises(OverBudget):
         admit(ask(max_tokens=100), ledger, state)
     assert [each.amount for each in state.given_back[0]] == [1, ask(max_tokens=100).input_tokens + 100]
+
+
+@pytest.mark.parametrize("cap", ["max_input_tokens", "max_request_nanos"])
+def test_what_is_no_chat_is_refused_in_words_that_fit_it(cap: str) -> None:
+    """Given texts to embed past a cap of the key, then nobody is told to shorten a conversation or an answer."""
+    body = msgspec.json.encode({"model": "small", "input": ["How full is the reservoir today?"] * 9})
+    wanted = Ask(EMBEDDINGS.open(body, ""), 0, 1000)
+    error = refused(
+        Invalid if cap == "max_input_tokens" else OverBudget, wanted, caller=principal(**{cap: 1})
+    )
+    assert (error.field, error.limit, error.remedy) == ("input", 1, "Send less at one time.")
+    assert (error.value or 0) > 1  # pyright: ignore[reportOperatorIssue]  # a figure of either kind
+
+
+def test_a_caller_must_name_a_length_where_the_operator_wants_one() -> None:
+    """Given an operator that grants no default, then an unnamed length is a 400 that says what to send and at most."""
+    settings = AdmissionSettings(require_output_limit=True, max_output_tokens=300)
+    error = refused(Invalid, ask(), settings=settings)
+    assert (error.reason, error.field, error.limit) == ("output_limit_required", "max_tokens", 300)
+    assert "maxOutputTokens" in error.remedy
+    named = {name: admit(ask(**{name: 400}), ScriptedLedger(), ScriptedState(), settings=settings)[0].output_tokens
+             for name in ("max_tokens", "max_completion_tokens")}  # fmt: skip
+    assert named == {"max_tokens": 300, "max_completion_tokens": 300}
+
+
+@pytest.mark.parametrize(
+    ("window", "ends", "seconds"),
+    [
+        ("2026-11-21", "2026-11-22 00:00 UTC", 3_600.0),
+        ("2026-11", "2026-12-01 00:00 UTC", 9 * 86_400 + 3_600.0),
+    ],
+)
+def test_a_budget_without_room_says_in_dollars_what_is_left_and_when_there_is_room_again(
+    window: str, ends: str, seconds: float
+) -> None:
+    """Given an hour before midnight UTC, then the refusal names the cost, what is left, and the end of the window."""
+    error = broke(window)
+    assert error.message == (
+        f"The budget of org:a@{window} has no room for this request: it could cost $0.000409, and $0.000000005 is left."
+    )
+    assert (error.field, error.value, error.limit) == (f"org:a@{window}", 409_000, 5)
+    assert error.remedy == f"Shorten the request or raise the budget, or wait until {ends}."
+    assert error.retry_after_s == seconds
+
+
+def test_a_budget_of_all_time_names_no_time_to_come_back() -> None:
+    error = broke("total")
+    assert error.remedy == "Shorten the request or raise the budget; it has no next window."
+    assert error.retry_after_s is None
+
+
+def broke(window: str) -> OverBudget:
+    """Return the refusal of a request by a ledger whose account of `window` has 5 nano-dollars left."""
+
+    class Broke(ScriptedLedger):
+        async def hold(self, hold: Hold) -> None:
+            raise OverBudget(field=f"org:a@{window}", value=hold.amount_nanos, limit=5)
+
+    clock = ManualClock(wall_s=datetime(2026, 11, 21, 23, tzinfo=UTC).timestamp())
+    gate = Admission(AdmissionSettings(), Plans(clock), ScriptedState(), Broke(), 900)  # pyright: ignore[reportArgumentType]  # doubles have only what admission uses
+    context = RequestContext("req_1", principal(), deadline_s=1e12, received_ns=0)
+    with pytest.raises(OverBudget) as caught:
+        run(gate.admit(context, ask(max_tokens=100), TARGETS))
+    return caught.value
 
 
 def test_a_ledger_that_is_down_refuses_and_gives_the_limits_back() -> None:

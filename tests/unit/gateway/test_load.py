@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import NamedTuple
+
 import pytest
 
 from penstock.gateway.key_pool import KeyPool
 from penstock.gateway.load import LABELS_MOST, Loads, Reading
 from penstock.kernel.clock import ManualClock
+from penstock.kernel.settings import ResilienceSettings
 from penstock.mechanisms.quotas import LISTEN_EVERY_S, Quotas
+from penstock.mechanisms.resilience import Resilience
 from penstock.ports.providers import CallTimers, ChatCall, ChatReplyStream, ProviderFailure, Quota, RateHint
 from tests.support import run
 from tests.unit.gateway.doubles import NamedProvider
@@ -27,6 +32,12 @@ def test_loads_are_smoothed_counted_and_bounded() -> None:
     for number in range(LABELS_MOST + 5):
         loads.began(f"b{number}", 1)
     assert loads.left_out == 6
+
+
+class Pooled(NamedTuple):
+    """A back end, by its label."""
+
+    label: str
 
 
 class Telling:
@@ -128,5 +139,42 @@ def test_calls_go_to_the_idlest_key_and_a_refused_key_is_left_alone_until_it_may
         with pytest.raises(ProviderFailure):
             await pool.chat(call)
         assert not hasattr(pool, "models")
+
+    run(case())
+
+
+@pytest.mark.parametrize("kind", ["rate_limited", "quota_exhausted", "spend_limit", "unauthenticated"])
+def test_what_one_key_is_refused_is_asked_under_another_at_once_while_there_is_one(kind: str) -> None:
+    """The caller waits for no key that is not needed; once all were refused, the refusal goes back as it came."""
+
+    async def case() -> None:
+        refused = [ProviderFailure("no", kind=kind, retry_after_s=60) for _ in range(2)]
+        resilience = Resilience(ResilienceSettings(), ManualClock())
+        call = ChatCall(model="m", body=b"", stream=False, request_id="r", timers=CallTimers())
+
+        async def asked(pool: KeyPool) -> ChatReplyStream:
+            done = await resilience.first_answer(
+                [Pooled("a")], lambda _: pool.chat(call), 1e12, lambda *_: asyncio.sleep(0, True)
+            )
+            return done.answer
+
+        spare = KeyPool({"one": Keyed(refused[0]), "two": Keyed()}, ManualClock())
+        assert getattr(await asked(spare), "key", "") == "two"
+        none = KeyPool({"one": Keyed(refused[0]), "two": Keyed(refused[1])}, ManualClock())
+        with pytest.raises(ProviderFailure) as caught:
+            await asked(none)
+        assert (caught.value.kind, caught.value.retry_after_s) == (kind, 60)
+        assert [key.calls for key in none.keys] == [1, 1]
+
+    run(case())
+
+
+def test_a_request_that_is_wrong_is_not_asked_under_another_key() -> None:
+    async def case() -> None:
+        pool = KeyPool({"one": Keyed(ProviderFailure("no", kind="invalid")), "two": Keyed()}, ManualClock())
+        call = ChatCall(model="m", body=b"", stream=False, request_id="r", timers=CallTimers())
+        with pytest.raises(ProviderFailure) as caught:
+            await pool.chat(call)
+        assert not caught.value.has_other_key
 
     run(case())

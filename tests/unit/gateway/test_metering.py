@@ -74,7 +74,7 @@ def test_searches_of_a_call_that_may_have_been_billed_are_billed_as_many_as_they
 
 
 NEVER_WORKED_ON = {
-    *("rate_limited", "overloaded", "server_error", "connect_failed", "connect_timeout"),
+    *("rate_limited", "overloaded", "server_error", "connect_failed", "connect_timeout", "pool_exhausted"),
     *("quota_exhausted", "spend_limit", "unauthenticated", "forbidden", "not_found"),
     *("invalid", "context_overflow", "content_filter"),
 }

@@ -9,6 +9,7 @@ import pytest
 
 from penstock.gateway.models import Models
 from penstock.kernel.context import Principal
+from penstock.kernel.errors import NotFound
 from penstock.net.request import Request
 from tests.support import run
 from tests.unit.gateway.rig import HANG, Caller, House, Vendor
@@ -102,3 +103,19 @@ def test_a_page_before_a_model_ends_right_before_it() -> None:
 def test_a_page_that_cannot_be_is_refused_by_name(query: bytes) -> None:
     status, told = asked("/v1/models", "anthropic", query)
     assert (status, told["error"]["field"]) == (400, query.partition(b"=")[0].decode())
+
+
+def test_a_key_with_models_of_its_own_is_told_of_no_other_when_it_names_one_that_is_not_there() -> None:
+    """Given a key for `small` and a name that nobody serves any more, then the refusal names no model of others."""
+    status, told = asked("/v1/models/gone", who=principal(models=("small", "gone")))
+    assert (status, told["error"]["remedy"]) == (404, "Models served: small.")
+    assert "big" not in told["error"]["message"]
+    _, told = asked("/v1/models/gone", who=principal(models=("gone",)))
+    assert told["error"]["remedy"] == "None of those served is this key's."
+
+
+def test_a_chat_with_a_model_that_is_not_there_names_none_that_the_key_may_not_use() -> None:
+    house = House(Vendor("sim", HANG), Vendor("dear", HANG))
+    with pytest.raises(NotFound) as refused:
+        run(house.serve(model="elsewhere", who=principal(models=("small",))))
+    assert refused.value.remedy == "Models served: small."

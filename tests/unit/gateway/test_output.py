@@ -23,11 +23,13 @@ from tests.support import run
 from tests.unit.gateway.rig import (
     CHATS,
     DONE,
+    ERROR,
     FINISH,
     HANG,
     USAGE,
     Caller,
     House,
+    Step,
     Vendor,
     chat,
     event,
@@ -127,9 +129,43 @@ def test_each_choice_stops_by_itself_and_nothing_is_called_after_a_stop() -> Non
     assert filtered.event(ChatEvent(index=1, text="c")) == [ChatEvent(index=1, text="c")]
     assert filtered.event(ChatEvent(tool_calls=(ToolCallDelta(0, "c1", "read", "{}"),))) == []
     assert filtered.event(ChatEvent(finish="tool_calls")) == [ChatEvent(finish="stop")]
+    assert filtered.event(ChatEvent(index=1, text="END")) == []
+    assert filtered.end() == [ChatEvent(index=1, finish="stop")], "its vendor never said that it had ended"
     message = Message(role="assistant", content=(Text("END"),), tool_calls=(ToolCall("c1", "read", "{}"),))
     reply = ChatReply(id="", model="m", created_s=0, choices=(message,), finishes=("tool_calls",))
     assert StopAt(("END",)).reply(reply).choices[0] == Message(role="assistant")
+
+
+BREAKS = pytest.mark.parametrize(
+    "broken",
+    [ERROR, b"data: {nonsense\n\n", ProviderFailure("cut", kind="cut")],
+    ids=["error", "nonsense", "cut"],
+)
+
+
+@BREAKS
+@pytest.mark.parametrize("cadence", [None, b"100ms", b"sentence"])
+def test_what_breaks_after_a_stop_has_ended_the_answer_harms_nobody(
+    broken: Step, cadence: bytes | None
+) -> None:
+    """The caller has all it is to have; the vendor's part that nobody sees is billed as the estimate it is."""
+    answer = stream(text("One is. EN"), text("D and"), text(" more"), broken)
+    it, caller = ask(OutputSettings(stop=("END",)), answer=answer, header=cadence, stream=True)
+    assert "".join(texts(caller)) == "One is. "
+    assert caller.body.count(b'"finish_reason":"stop"') == 1
+    assert caller.body.endswith(DONE)
+    assert b'"error"' not in caller.body
+    [posting] = it.ledger.postings
+    assert (posting.estimated, len(posting.attempts)) == (True, 1)
+    assert posting.amount_nanos > 0
+    assert posting.attempts[0].outcome in {"error_mid_stream", "malformed_reply", "cut"}
+
+
+@BREAKS
+def test_what_breaks_while_one_choice_goes_on_is_told(broken: Step) -> None:
+    other = event(choices=[{"index": 1, "delta": {"content": "Two"}}])
+    with pytest.raises(ProviderFailure):
+        ask(OutputSettings(stop=("END",)), answer=stream(text("One END"), other, broken), stream=True, n=2)
 
 
 THOUGHT = event(choices=[{"index": 0, "delta": {"reasoning_content": "secretly"}}])

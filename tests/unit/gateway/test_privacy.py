@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from penstock.gateway import attempt as attempts
 from penstock.gateway.privacy import GuardCare, PrivacyCare
 from penstock.kernel.errors import PolicyRefused
 from penstock.mechanisms.guards import Guards, Post, TopicGuard
@@ -12,6 +13,7 @@ from penstock.mechanisms.redaction.policy import Action, RedactionPolicy, Tally
 from penstock.mechanisms.redaction.redactor import Redactor
 from penstock.mechanisms.redaction.scanner import Scanner
 from penstock.mechanisms.tokens import estimate_output_tokens
+from penstock.ports.providers import ProviderFailure
 from tests.support import run
 from tests.unit.gateway.rig import (
     DONE,
@@ -167,6 +169,36 @@ def test_a_stream_refused_at_its_first_content_costs_what_came_of_it(
         posting.amount_nanos,
     )
     assert [call.outcome for call in event.calls] == [outcome]
+
+
+@pytest.mark.parametrize(
+    ("steps", "exact"),
+    [
+        ((FINISH, USAGE, DONE), True),
+        ((FINISH, b": so be it\n\n", USAGE), True),
+        ((FINISH + text("!"), USAGE, DONE), True),
+        ((FINISH, DONE), False),
+        ((FINISH, HANG), False),
+        ((FINISH, ProviderFailure("gone", kind="cut")), False),
+        ((FINISH, b"data: " + b"x" * (2 << 20)), False),
+    ],
+    ids=["usage", "and a comment", "and more with it", "none", "never", "broken off", "nonsense"],
+)
+@pytest.mark.parametrize("words", ["Well: ", ""], ids=["after others", "at first"])
+def test_an_end_that_must_not_be_told_costs_what_its_vendor_says_right_after_it(
+    words: str, steps: tuple[Step, ...], exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "LATE_S", 0.01)
+    said = (text(words), text("4111 1111 1111 1111")) if words else (text("4111 1111 1111 1111"),)
+    vendor = Vendor("sim", stream(ROLE, *said, *steps))
+    it = house(vendor, {("a", ""): RedactionPolicy(answers={"CARD": Action.REFUSE})})
+    with pytest.raises(PolicyRefused):
+        run(it.serve(max_tokens=400, stream=True))
+    [posting] = it.ledger.postings
+    assert vendor.replies[0].closed and b"4111" not in it.caller.body
+    assert posting.estimated is not exact
+    if exact:
+        assert posting.amount_nanos == 9 * 1_000 + 3 * 2_000
 
 
 def test_a_guard_refuses_what_a_team_must_not_talk_about() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from penstock.gateway.rollout_arms import ANSWERS, CALLERS_FAULT, UNFIT, Arms, newcomers
+from penstock.gateway.rollout_arms import ANSWERS, CALLERS_FAULT, OURS, UNFIT, Arms, newcomers
 from penstock.kernel.events import Call
 from penstock.kernel.settings_routes import CanarySettings
 from penstock.mechanisms.sequential import Side
@@ -16,9 +16,9 @@ from tests.unit.gateway.canary_fleet import ROUTE, asked, block, fleet
 
 
 @pytest.mark.parametrize(
-    "outcome", [*sorted(CALLERS_FAULT), "client_gone", "draining", "abandoned", "internal_error"]
+    "outcome", [*sorted(CALLERS_FAULT | OURS), "client_gone", "draining", "abandoned", "internal_error"]
 )
-def test_what_is_the_callers_doing_is_no_evidence(tmp_path: Path, outcome: str) -> None:
+def test_what_is_the_callers_doing_or_ours_is_no_evidence(tmp_path: Path, outcome: str) -> None:
     async def scene() -> None:
         async with fleet(tmp_path) as f:
             for _ in range(3):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from penstock.gateway.rollouts import EVIDENCE, LOOK_S, PLATFORM, PROBES
+from penstock.gateway.rollout_trials import EVIDENCE, PLATFORM
+from penstock.gateway.rollouts import LEASE_S, LOOK_S, PROBES
 from penstock.kernel.clock import ManualClock
 from penstock.kernel.events import Call
 from penstock.kernel.settings_rollouts import RolloutSettings
@@ -29,6 +31,44 @@ def test_a_bad_canary_is_taken_out_by_one_node_and_told_once(tmp_path: Path) -> 
             assert f.told[0].evidence >= f.told[0].bound
             assert "failed" in f.rollbacks[0][1]
             assert sum(node.rolled_back for node in f.nodes) == 1
+
+    run(scene())
+
+
+def test_a_rollback_whose_node_died_before_it_could_tell_is_told_by_another_once(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with fleet(tmp_path) as f:
+            judge, other = f.nodes
+            judge(block(new_fails=20))
+            f.dying = True
+            with pytest.raises(asyncio.CancelledError):
+                await judge.look()
+            assert (len(f.rollbacks), f.told, f.routes[0].canary.percent) == (1, [], 0)
+            f.dying, f.nodes = False, [other]
+            for _ in range(round(2 * LEASE_S / LOOK_S)):
+                await f.look()
+            assert [(each.route, each.metric, each.labels) for each in f.told] == [
+                ("chat", "errors", ("sim/new",))
+            ]
+            trial = await other.trial("chat")
+            assert trial is not None
+            assert (trial.outcome, trial.owed) == ("rolled back", None)
+
+    run(scene())
+
+
+def test_a_notice_is_owed_until_a_look_after_it_was_given(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with fleet(tmp_path) as f:
+            judge = f.nodes[0]
+            judge(block(new_fails=20))
+            owed: list[bool] = []
+            for _ in range(2):
+                await judge.look()
+                trial = await judge.trial("chat")
+                assert trial is not None
+                owed.append(trial.owed is not None)
+            assert (owed, len(f.told)) == ([True, False], 1)
 
     run(scene())
 
@@ -180,6 +220,9 @@ def test_a_canary_that_comes_again_is_tried_anew(tmp_path: Path) -> None:
             for _ in range(2):
                 await f.look(block(new_fails=20), [])
             assert len(f.rollbacks) == 2
+            first, second = f.told
+            assert (first.route, first.metric) == (second.route, second.metric)
+            assert first.trial != second.trial
 
     run(scene())
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from penstock.gateway.routing import Endpoint, RouteTable
+from penstock.kernel.context import Rate, Scope
 from penstock.kernel.errors import Invalid, NotFound
 from penstock.kernel.settings import RouteSettings, TargetSettings
+from penstock.kernel.settings_routes import ModelRateSettings
 from penstock.mechanisms.price_data import FreeRule, PriceOverride, PriceOverrides
 from penstock.mechanisms.prices import PriceBook
 from tests.unit.gateway.doubles import NamedProvider
@@ -39,6 +41,36 @@ def split(**weights: int) -> RouteSettings:
 
 def test_providers_models_are_served_under_their_plain_and_their_qualified_name() -> None:
     assert [route.model for route in table().models()] == ["small", "sim/small", "llama", "own/llama"]
+
+
+def test_a_models_qualified_name_is_under_the_limit_of_its_plain_name() -> None:
+    """Whoever asks for sim/small instead of small finds the same limit, not none, and not one more."""
+    limited = RouteSettings(
+        model="small",
+        targets=(TargetSettings(provider="own", model="llama"),),
+        rate=ModelRateSettings(requests_per_minute=2),
+    )
+    found = table(limited)
+    plain, qualified = (found.find(name).targets[0] for name in ("small", "sim/small"))
+    assert plain.limited == Scope(level="model", path="model:small", rate=Rate(requests_per_minute=2))
+    assert qualified.limited == plain.limited
+    assert [found.find(name).targets[0].limited for name in ("llama", "own/llama")] == [None, None]
+
+
+def test_a_route_of_a_qualified_name_has_its_own_limit_or_none() -> None:
+    target = (TargetSettings(provider="sim", model="small"),)
+    limited = RouteSettings(model="small", targets=target, rate=ModelRateSettings(requests_per_minute=2))
+    found = table(limited, RouteSettings(model="sim/small", targets=target))
+    assert found.find("sim/small").targets[0].limited is None
+
+
+def test_a_rate_that_only_says_how_to_count_limits_nothing() -> None:
+    how = RouteSettings(
+        model="gpt",
+        targets=(TargetSettings(provider="sim", model="small"),),
+        rate=ModelRateSettings(window=True),
+    )
+    assert table(how).find("gpt").targets[0].limited is None
 
 
 def test_a_model_without_a_price_is_refused_and_says_so_rather_than_costing_nothing() -> None:

@@ -8,7 +8,20 @@ import pytest
 from penstock.kernel.chat import ChatEvent, ChatReply, Text
 from penstock.kernel.errors import Invalid
 from tests.support import run
-from tests.unit.gateway.rig import DONE, FINISH, ROLE, USAGE, House, Vendor, full, stream, text, whole
+from tests.unit.gateway.doubles import ScriptedLedger
+from tests.unit.gateway.rig import (
+    DONE,
+    FINISH,
+    ROLE,
+    USAGE,
+    House,
+    Vendor,
+    full,
+    stream,
+    text,
+    whole,
+)
+from tests.unit.gateway.test_admission import principal
 
 
 def anthropic(name: str, *answers: object) -> Vendor:
@@ -105,6 +118,32 @@ def test_what_no_target_can_be_told_is_refused_by_name_and_costs_nothing() -> No
         run(house.serve(seed=7))
     assert refused.value.reason == "untranslatable" and refused.value.field == "seed"
     assert not house.ledger.holds and not house.caller.started
+
+
+@pytest.mark.parametrize(
+    ("members", "who", "room_nanos", "told"),
+    [
+        ({"max_tokens": 600}, {}, 10**12, b"500; instead-of=600"),  # the model's cap
+        ({"max_completion_tokens": 600}, {"max_output_tokens": 40}, 10**12, b"40; instead-of=600"),
+        ({"max_tokens": 600, "stream": True}, {}, 10**12, b"500; instead-of=600"),
+        ({}, {}, 700_000, b"instead-of=500"),  # no length named, and money for some of the default
+        ({"max_tokens": 500}, {}, 10**12, b""),
+        ({}, {}, 10**12, b""),
+    ],
+)
+def test_an_answer_that_may_not_be_as_long_as_asked_says_so(
+    members: dict[str, object], who: dict[str, int], room_nanos: int, told: bytes
+) -> None:
+    streams = members.get("stream", False)
+    answer = stream(ROLE, text("Hi."), FINISH, USAGE, DONE) if streams else full(whole())
+    house = House(Vendor("sim", answer), ledger=ScriptedLedger(room_nanos=room_nanos))
+    run(house.serve(who=msgspec.structs.replace(principal(), **who), **members))
+    lines = [line for line in house.caller.headers.split(b"\r\n") if line.startswith(b"x-penstock-max-")]
+    assert len(lines) == bool(told)
+    assert told in b"".join(lines)
+    sent = msgspec.json.decode(house_body(house))
+    granted = sent.get("max_tokens") or sent["max_completion_tokens"]
+    assert not told or lines[0].startswith(b"x-penstock-max-tokens: %d; instead-of=" % granted)
 
 
 def test_what_changes_no_answer_is_left_out_and_named() -> None:

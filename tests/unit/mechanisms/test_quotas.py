@@ -154,3 +154,82 @@ def test_a_threshold_of_nothing_is_never_near() -> None:
     kept = Quotas(ManualClock(), near_percent=0)
     kept.told(LABEL, RateHint(requests=Quota(100, 0, 60.0)))
     assert not kept.is_near(LABEL)
+
+
+def starting(clock: ManualClock, key: str = "", *others: str, **figures: int) -> Quotas:
+    """Quotas of one label that only the settings told of."""
+    told = dict.fromkeys((key, *others), figures)
+    return Quotas(clock, near_percent=10, starting=lambda label: told if label == LABEL else {})
+
+
+@pytest.mark.parametrize(("calls", "near"), [(89, False), (90, False), (91, True)])
+def test_limits_from_the_settings_are_counted_against_before_any_header(calls: int, near: bool) -> None:
+    kept = starting(ManualClock(), requests=100)
+    assert (kept.share_left(LABEL), kept.is_near(LABEL)) == (1.0, False)
+    for _ in range(calls):
+        kept.called(LABEL, tokens=1)
+    assert (kept.is_near(LABEL), kept.any_near) == (near, near)
+    assert kept.share_left(LABEL) == pytest.approx((100 - calls) / 100)
+
+
+@pytest.mark.parametrize("name", ["tokens", "input_tokens"])
+def test_tokens_are_counted_too(name: str) -> None:
+    figures = {name: 1_000}
+    kept = starting(ManualClock(), "", requests=100, **figures)
+    kept.called(LABEL, tokens=901)
+    assert kept.is_near(LABEL)
+
+
+def test_a_steady_use_below_the_limit_is_never_near_and_one_above_it_is() -> None:
+    clock = ManualClock()
+    kept = starting(clock, requests=60)
+    for _ in range(600):
+        kept.called(LABEL, tokens=1)
+        assert kept.share_left(LABEL) > 0.98
+        clock.advance(1.0)
+    while not kept.is_near(LABEL):
+        kept.called(LABEL, tokens=1)
+        clock.advance(0.5)
+    wait_s = kept.refill_s(LABEL)
+    assert 0 < wait_s <= 1.0
+    clock.advance(wait_s + 0.001)
+    assert not kept.is_near(LABEL)
+
+
+def test_what_is_spent_refills_in_a_minute_however_late_in_the_last_minute_it_was() -> None:
+    clock = ManualClock()
+    kept = starting(clock, requests=60)
+    kept.called(LABEL, tokens=1)
+    clock.advance(0.9)
+    for _ in range(60):
+        kept.called(LABEL, tokens=1)
+    clock.advance(6.0)
+    assert kept.share_left(LABEL) == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_header_takes_over() -> None:
+    clock = ManualClock()
+    kept = starting(clock, requests=100, tokens=1_000)
+    for _ in range(95):
+        kept.called(LABEL, tokens=1)
+    assert kept.is_near(LABEL)
+    kept.told(LABEL, RateHint(requests=Quota(10_000, 9_000, 60.0)))
+    assert kept.share_left(LABEL) == 0.9
+    kept.called(LABEL, tokens=880)
+    assert kept.is_near(LABEL)  # by the tokens, of which nothing was told
+    kept.told(LABEL, RateHint(input_tokens=Quota(100_000, 90_000, 60.0)))
+    assert kept.share_left(LABEL) == pytest.approx(0.8999)
+
+
+def test_each_key_has_the_whole_and_the_calls_wear_all_alike() -> None:
+    kept = starting(ManualClock(), "one", "two", requests=100)
+    for _ in range(100):
+        kept.called(LABEL, tokens=1)
+    assert kept.share_left(LABEL) == pytest.approx(0.5)
+
+
+def test_a_back_end_of_which_the_settings_tell_nothing_reads_as_whole() -> None:
+    kept = starting(ManualClock(), requests=1)
+    for _ in range(5):
+        kept.called("other", tokens=1)
+    assert (kept.share_left("other"), kept.shares_left()) == (1.0, {})

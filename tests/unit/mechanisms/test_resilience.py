@@ -373,3 +373,26 @@ def test_an_outlier_is_better_than_an_open_breaker() -> None:
     for _ in range(5):
         resilience.breaker("b").failed()
     assert asked(resilience, Backend("a", []), Backend("b", [])) == "a"
+
+
+def test_a_back_end_that_asks_for_too_long_a_wait_keeps_nobody_from_the_other() -> None:
+    class Limited(Backend):
+        async def call(self) -> str:
+            raise ProviderFailure("wait", kind="rate_limited", retry_after_s=60)
+
+    assert asked(Resilience(FAST, ManualClock()), Limited("a", []), Backend("b", ["server_error"])) == "b"
+
+
+def test_a_timeout_of_any_kind_is_tried_again_once() -> None:
+    backend = Backend("a", ["connect_timeout", "first_byte_timeout", "ok"])
+    with pytest.raises(ProviderFailure):
+        asked(Resilience(FAST, ManualClock()), backend)
+    assert backend.script == ["ok"]
+
+
+def test_our_own_pool_being_full_is_tried_elsewhere_and_says_nothing_of_the_back_end() -> None:
+    resilience = Resilience(FAST, ManualClock())
+    for _ in range(2 * FAST.breaker_failures):
+        assert asked(resilience, Backend("a", ["pool_exhausted"]), Backend("b", [])) == "b"
+    assert resilience.states()["a"] == "closed"
+    assert not resilience.outliers.any

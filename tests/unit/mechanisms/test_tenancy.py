@@ -165,6 +165,10 @@ def test_a_user_first_seen_is_limited_by_the_defaults_above_it_from_the_first_re
             "acme",
             ScopeDoc(path="org:acme/team:search", level="team", user_rate=Rate(requests_per_minute=3)),
         )
+        how = ScopeDoc(
+            path="org:acme/team:search/project:web", level="project", user_rate=Rate(window=True)
+        )  # how to count limits nothing, so the team's limits are still the nearest
+        await tenancy.put_scope("acme", how)
         await tenancy.put_scope("acme", ScopeDoc(path="org:acme/user:vip", level="user"))
         _, token = await tenancy.create_key(KeyDoc(**{**_fields(DRAFT), "end_users": True}))
         principal = await tenancy.principal(token.encode())

@@ -205,6 +205,8 @@ def ok(body: bytes, *lines: bytes) -> bytes:
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 PATIENT = Timers(connect_s=5, first_byte_s=10, between_chunks_s=10, total_s=20)
+SOON = 0.05
+"""Seconds until a timer that is tested goes off."""
 
 
 def chunk(data: bytes) -> bytes:

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from penstock.kernel.errors import Invalid
-from penstock.net.client import (
-    CallError,
-    CallFailed,
-    CallTimedOut,
-    Response,
-    Timers,
-)
+from penstock.net.client import CallFailed
 from tests.support import run
 from tests.unit.net.rig import (
     CHUNKED,
     PATIENT,
     Call,
-    Script,
     calling,
     chunk,
     ok,
@@ -31,29 +22,6 @@ from tests.unit.net.rig import (
     upstream,
     whole,
 )
-
-SOON = 0.05
-
-
-def failing(
-    script: Script, timers: Timers = PATIENT, read: Callable[[Response], Any] | None = None
-) -> CallError:
-    """The error of one call against a script; nothing may be left open after it."""
-
-    async def scene() -> CallError:
-        async with upstream(script) as (up, origin), calling() as client:
-
-            async def call() -> None:
-                await (read or whole)(await send_post(client, origin, timers=timers))
-
-            with pytest.raises((CallFailed, CallTimedOut)) as caught:
-                await call()
-            await until(lambda: client.connections(origin) == (0, 0) and up.lost == up.connections)
-            assert client.active == 0
-            return caught.value
-
-    return run(scene())
-
 
 # -- requests and replies ------------------------------------------------------------------------------------
 

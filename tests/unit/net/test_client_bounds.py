@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from penstock.kernel.errors import Overloaded
 from penstock.net.client import (
-    CallError,
     CallFailed,
     CallRefused,
     CallTimedOut,
@@ -22,7 +20,7 @@ from penstock.net.response import HIGH_WATER_BYTES
 from tests.support import run
 from tests.unit.net.rig import (
     CHUNKED,
-    PATIENT,
+    SOON,
     Call,
     Script,
     calling,
@@ -37,29 +35,6 @@ from tests.unit.net.rig import (
     upstream,
     whole,
 )
-
-SOON = 0.05
-
-
-def failing(
-    script: Script, timers: Timers = PATIENT, read: Callable[[Response], Any] | None = None
-) -> CallError:
-    """The error of one call against a script; nothing may be left open after it."""
-
-    async def scene() -> CallError:
-        async with upstream(script) as (up, origin), calling() as client:
-
-            async def call() -> None:
-                await (read or whole)(await send_post(client, origin, timers=timers))
-
-            with pytest.raises((CallFailed, CallTimedOut)) as caught:
-                await call()
-            await until(lambda: client.connections(origin) == (0, 0) and up.lost == up.connections)
-            assert client.active == 0
-            return caught.value
-
-    return run(scene())
-
 
 # -- caps, back-pressure, closing ----------------------------------------------------------------------------
 
@@ -160,9 +135,8 @@ def test_a_cancelled_caller_leaves_nothing_behind(script: Script) -> None:
 # -- the pool ------------------------------------------------------------------------------------------------
 
 
-def test_connections_and_the_queue_for_them_are_bounded() -> None:
-    """Two connections, one waiter: the fourth caller is refused at once, the third is served when one is free."""
-    release = asyncio.Event()
+def answering_after(release: asyncio.Event) -> Script:
+    """Answer every request once `release` is set."""
 
     async def script(call: Call) -> None:
         while True:
@@ -170,9 +144,16 @@ def test_connections_and_the_queue_for_them_are_bounded() -> None:
             await release.wait()
             call.send(ok(b"x"))
 
+    return script
+
+
+def test_connections_and_the_queue_for_them_are_bounded() -> None:
+    """Two connections, one waiter: the fourth caller is refused at once, the third is served when one is free."""
+    release = asyncio.Event()
+
     async def scene() -> None:
         async with (
-            upstream(script) as (up, origin),
+            upstream(answering_after(release)) as (up, origin),
             calling(connections_per_origin=2, max_waiting=1) as client,
         ):
             calls = [asyncio.ensure_future(send_post(client, origin)) for _ in range(3)]
@@ -217,14 +198,11 @@ def test_idle_connections_are_bounded_in_number_and_time() -> None:
     """Four at once, two kept, none after `idle_s`."""
     release = asyncio.Event()
 
-    async def script(call: Call) -> None:
-        while True:
-            await call.request()
-            await release.wait()
-            call.send(ok(b"x"))
-
     async def scene() -> None:
-        async with upstream(script) as (up, origin), calling(idle_max=2, idle_s=SOON) as client:
+        async with (
+            upstream(answering_after(release)) as (up, origin),
+            calling(idle_max=2, idle_s=SOON) as client,
+        ):
             calls = [asyncio.ensure_future(send_post(client, origin)) for _ in range(4)]
             await until(lambda: up.connections == 4)
             release.set()

@@ -23,6 +23,7 @@ from tests.support import run
 from tests.unit.net.rig import (
     CHUNKED,
     PATIENT,
+    SOON,
     Call,
     Script,
     calling,
@@ -35,8 +36,6 @@ from tests.unit.net.rig import (
     upstream,
     whole,
 )
-
-SOON = 0.05
 
 
 def failing(

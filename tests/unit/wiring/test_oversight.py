@@ -7,10 +7,15 @@ from typing import Any, cast
 
 import pytest
 
+from penstock.gateway.privacy import PrivacyCare
+from penstock.kernel.clock import ManualClock
 from penstock.kernel.errors import Invalid
 from penstock.kernel.settings import AlertSettings, LakeSettings, LedgerSettings, Settings
-from penstock.mechanisms.alerts.rules import DEFAULTS
+from penstock.mechanisms.alerts.rules import DEFAULTS, breaks
 from penstock.mechanisms.headroom import Fill
+from penstock.mechanisms.redaction.policy import SKIP_LEAST, Tally
+from penstock.mechanisms.redaction.redactor import Redactor
+from penstock.mechanisms.redaction.scanner import Scanner
 from penstock.wiring.alerts import rules_of, sources_of
 from penstock.wiring.health import Health
 from penstock.wiring.lake import open_lake
@@ -64,6 +69,40 @@ def test_a_dependency_is_told_of_whether_it_works_or_not() -> None:
         assert [(each.subject, each.value) for each in source.read()] == [("records", 1.0)]
 
     run(case())
+
+
+@pytest.mark.parametrize(
+    ("skipped", "limit", "fires"),
+    [
+        (10, -1.0, False),
+        (11, -1.0, True),
+        (2, 0.001, True),
+        (1, 0.001, False),
+        (40, 0.05, False),
+        (51, 0.05, True),
+    ],
+)
+def test_skipped_scans_alert_above_the_share_the_settings_say(
+    skipped: int, limit: float, fires: bool
+) -> None:
+    tally = Tally(ManualClock())
+    for number in range(1_000):
+        tally.scanned(skipped=number < skipped)
+    redactor = Redactor(Scanner(), ManualClock(), tally, lambda _id, _counts: None)
+    care = PrivacyCare(redactor, Scanner(), {})
+    *_, scans = sources_of(Health(), cast("Any", SimpleNamespace(fills=())), (care,))
+    [reading] = scans.read()
+    rules = {rule.id: rule for rule in rules_of([AlertSettings(rule="pii-skips", limit=limit)])}
+    assert breaks(rules["pii-skips"], reading.value) is fires
+
+
+def test_a_few_skipped_scans_are_no_share() -> None:
+    tally = Tally(ManualClock())
+    for _ in range(SKIP_LEAST - 1):
+        tally.scanned(skipped=True)
+    assert (tally.skip_rate(), tally.measured_rate()) == (1.0, 0.0)
+    tally.scanned(skipped=True)
+    assert tally.measured_rate() == 1.0
 
 
 def test_a_lake_is_refused_where_several_processes_would_share_its_files() -> None:

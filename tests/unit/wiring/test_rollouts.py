@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from penstock.adapters.records.sqlite import SqliteRecords
 from penstock.adapters.signals.embedded import EmbeddedSignals
 from penstock.adapters.state.embedded import EmbeddedState
-from penstock.gateway.rollouts import COLLECTIONS, LOOK_S, Canaries, RollbackEvent
+from penstock.gateway.rollout_trials import COLLECTIONS, RollbackEvent
+from penstock.gateway.rollouts import LOOK_S, Canaries
 from penstock.kernel.clock import ManualClock
 from penstock.kernel.errors import Unavailable
 from penstock.kernel.events import Call, RequestEvent

@@ -8,6 +8,7 @@ import pytest
 
 from penstock.kernel.errors import Invalid
 from penstock.kernel.settings import Settings
+from penstock.kernel.settings_gateway import QuotaSettings
 from penstock.wiring.settings import load
 
 
@@ -242,3 +243,45 @@ def test_mistakes_within_issuers_are_told_all_at_once_each_with_its_path(tmp_pat
     ):
         assert f"\n  - {path}" in told, path
     assert told.count("\n  - ") == 7
+
+
+def test_a_tier_that_its_vendor_does_not_have_is_a_mistake_that_lists_those_it_has(tmp_path):
+    told = refused(
+        written(
+            tmp_path,
+            """
+            [[providers]]
+            name = "openai"
+            kind = "openai"
+            tier = "tier-9"
+            [[providers]]
+            name = "claude"
+            kind = "anthropic"
+            tier = "tier-2"
+            """,
+        )
+    )
+    assert "providers.openai.tier: vendor 'openai' has no tier 'tier-9' (known: tier-1, tier-2," in told
+    assert (
+        "providers.claude.tier: vendor 'anthropic' has no tier 'tier-2' (known: start, build, scale)" in told
+    )
+
+
+def test_a_provider_names_its_tier_and_figures_of_its_own(tmp_path):
+    (provider,) = load(
+        written(
+            tmp_path,
+            """
+            [[providers]]
+            name = "claude"
+            kind = "anthropic"
+            tier = "start"
+            quota = { requests_per_minute = 90, tokens_per_minute = 20000 }
+            """,
+        ),
+        {},
+    ).providers
+    assert (provider.tier, provider.quota) == (
+        "start",
+        QuotaSettings(requests_per_minute=90, tokens_per_minute=20_000),
+    )

@@ -51,6 +51,8 @@ OPEN_FACTOR: Final = 5.0
 COMPACT_S: Final = 4 * 3_600.0
 SCAN_BYTES: Final = 16 << 20
 """A page of a scan ends with the chunk that reaches this."""
+KNOWN_BYTES: Final = 16 << 20
+"""Vectors that are known, asked for at a time: the server holds a page of them at most, and the line none longer."""
 
 T = TypeVar("T")
 
@@ -165,9 +167,17 @@ class PostgresIndex:
         names = checks.names(place, space)
         checks.count("digests", len(digests), CHUNKS_MOST)
         wanted = [checks.digest(digest) for digest in digests]
+        known: dict[str, bytes] = {}
         async with self._lender.connection() as connection:
-            room = await connection.fetchval(self.sql.room, *names)
-            return rows.vectors_of(await connection.fetch(self.sql.known, room, wanted)) if room else {}
+            row = await connection.fetchrow(self.sql.room, *names)
+            if row is None:
+                return known
+            room = Room(*row)
+            page = max(KNOWN_BYTES // (checks.FLOAT * max(room.dimensions, 1)), 1)
+            for first in range(0, len(wanted), page):
+                found = await connection.fetch(self.sql.known, room.id, wanted[first : first + page])
+                known |= rows.vectors_of(found)
+        return known
 
     async def scan(
         self, place: Place, space: str, *, after: tuple[str, int] = ("", -1), limit: int = 1000

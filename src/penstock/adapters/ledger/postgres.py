@@ -23,6 +23,8 @@ import logging
 from collections.abc import Sequence
 from typing import cast
 
+import msgspec
+
 from penstock.adapters.ledger import rules
 from penstock.adapters.ledger.courier import Answer, Courier, Parcel
 from penstock.adapters.ledger.journal import CHECKPOINT, HOLD, SETTLE, Entry, attempt_rows
@@ -53,6 +55,7 @@ class PostgresLedger:
         self._writer = writer
         self._mine: dict[str, float] = {}  # operations of this process → deadline, monotonic seconds
         self._overruns = self._mistakes = 0
+        self._untold: list[Settled] = []
         self._courier = Courier(
             Link(dsn, "writer", timeout_s),
             writer,
@@ -170,13 +173,13 @@ class PostgresLedger:
             if until_s <= now_s
         ]
         doubtful += [(EXPIRE, *left) for left in await self._watch.left_behind(MAX_EXPIRED)]
-        answers = [(str(entry[1]), self._courier.ask(entry)) for entry in doubtful[:MAX_EXPIRED]]
-        settled: list[Settled] = []
-        for operation, answer in answers:
-            got = await self._courier.answered(answer)
-            if got[0] == "done":
-                settled.append(_settlement(operation, got))
-        return settled
+        answers = [self._courier.ask(entry) for entry in doubtful[: MAX_EXPIRED - len(self._untold)]]
+        for answer in answers:
+            await self._courier.answered(answer)
+        settled = tuple(self._untold)
+        charged = await self._reads.charged([one.operation for one in settled]) if settled else {}
+        del self._untold[: len(settled)]
+        return [msgspec.structs.replace(one, accounts=charged.get(one.operation, ())) for one in settled]
 
     async def balance(
         self, *, accounts: Sequence[str] = (), prefix: str = "", after: str = "", limit: int = MAX_BALANCES
@@ -245,6 +248,8 @@ class PostgresLedger:
             self._mine.pop(operation, None)
             if answer[0] == "done":
                 self._overruns += answer[4] != 0
+                if parcel.entry[0] == EXPIRE:
+                    self._untold.append(_settlement(operation, answer))
             elif parcel.answer is None:
                 self._mistake(operation, str(answer[0]))
 

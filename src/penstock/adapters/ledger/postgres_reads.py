@@ -51,6 +51,7 @@ _USED = """
 SELECT name, posted_nanos, held_nanos, postings FROM ledger_accounts
 WHERE postings > 0 OR posted_nanos <> 0 OR held_nanos <> 0
 """
+_CHARGED = "SELECT operation, accounts FROM ledger_operations WHERE operation = ANY($1)"
 _STATES = """
 SELECT count(*) FILTER (WHERE state <> 'pending'), count(*) FILTER (WHERE state = 'pending'),
     coalesce(sum(held_nanos) FILTER (WHERE state = 'pending'), 0)::bigint FROM ledger_operations
@@ -102,6 +103,12 @@ class Reads:
             rows = await link.fetch(_NAMED, list(names))
         found = {row[0]: Balance(*row) for row in rows}
         return [found.get(name) or Balance(name, 0, 0) for name in names]
+
+    async def charged(self, operations: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Return the accounts of these operations."""
+        async with self._lent() as link:
+            rows = await link.fetch(_CHARGED, list(operations))
+        return {row[0]: tuple(row[1]) for row in rows}
 
     async def page(self, prefix: str, after: str, limit: int) -> list[Balance]:
         """Return up to `limit` used accounts that start with `prefix`, after the name `after`, in order."""

@@ -26,6 +26,7 @@ from itertools import islice
 from pathlib import Path
 
 import apsw
+import msgspec
 
 from penstock.adapters.ledger import rules
 from penstock.adapters.ledger.accounts import Accounts
@@ -74,6 +75,7 @@ class SqliteLedger:
         self._ended = Ended(store, snapshot.settled, dict(snapshot.highs), past.settled_now)
         self._snapshots = Snapshots(store, self._books, self._accounts, self._ended)
         self._overruns = self._mistakes = 0
+        self._untold: list[Settled] = []
         self._commits = Commits(
             store,
             clock,
@@ -195,14 +197,15 @@ class SqliteLedger:
         self._commits.admit()
         now_s = self._now_s()
         overdue = (operation for operation, one in self._books.pending.items() if one.deadline_s <= now_s)
-        ended = list(islice(overdue, MAX_EXPIRED))
-        settled: list[Settled] = []
+        ended = list(islice(overdue, MAX_EXPIRED - len(self._untold)))
         for operation in ended:
-            amount_nanos = in_doubt_nanos(self._books.pending[operation])
-            one, group = self._settle(operation, "expired", amount_nanos, estimated=True)
-            settled.append(one)
+            pending = self._books.pending[operation]
+            one, group = self._settle(operation, "expired", in_doubt_nanos(pending), estimated=True)
+            charged = tuple(account.name for account in pending.accounts)
+            self._untold.append(msgspec.structs.replace(one, accounts=charged))
             if operation is ended[-1]:
                 await self._commits.written(group)
+        settled, self._untold = self._untold, []
         return settled
 
     async def balance(

@@ -70,15 +70,24 @@ class VendorProvider:
         self._clock = clock or SystemClock()
         self._origin, path = Origin.parse(base_url)
         self._path = path.encode()
-        self._hide = _hider(key)
-        common = b"user-agent: penstock\r\naccept-encoding: identity\r\n" + manner.headers
-        common += _header_lines(headers or {})
+        self._keyless = b"user-agent: penstock\r\naccept-encoding: identity\r\n" + manner.headers
+        self._keyless += _header_lines(headers or {})
+        self._key: Secret | None = None
+        self.rekey(key)
+        self._timers_seen = (ASIDE_TIMERS, _timers(ASIDE_TIMERS))
+
+    def rekey(self, key: Secret | None) -> None:
+        """Call under `key` from the next call on; calls under way end under theirs. Raises `Invalid` for a key that
+        could change a message's shape; the one before stands then.
+        """
+        common = self._keyless
         if key is not None:
-            common += manner.key_header % header_value("key", key.reveal()) + b"\r\n"
+            common += self._manner.key_header % header_value("key", key.reveal()) + b"\r\n"
+        self._hide = _hider(key, self._key)  # an answer to a call under the key before may tell that one back
+        self._key = key
         self._get_headers = common + b"accept: application/json\r\n"
         self._json_headers = self._get_headers + b"content-type: application/json\r\n"
         self._sse_headers = common + b"accept: text/event-stream\r\ncontent-type: application/json\r\n"
-        self._timers_seen = (ASIDE_TIMERS, _timers(ASIDE_TIMERS))
 
     async def chat(self, call: ChatCall) -> VendorReply:
         """Start one attempt. Raises `ProviderFailure`."""
@@ -207,12 +216,13 @@ class VendorProvider:
         )
 
 
-def _hider(key: Secret | None) -> Hider:
-    """Return what hides the key where a vendor tells it back ("Incorrect API key provided: …"), whole or cut short."""
-    start = b"" if key is None else key.reveal().encode()[:KEY_START_BYTES]
-    if len(start) < KEY_START_BYTES:
+def _hider(*keys: Secret | None) -> Hider:
+    """Return what hides keys where a vendor tells one back ("Incorrect API key provided: …"), whole or cut short."""
+    starts = {key.reveal().encode()[:KEY_START_BYTES] for key in keys if key is not None}
+    hidden = [re.escape(start) for start in starts if len(start) == KEY_START_BYTES]
+    if not hidden:
         return bytes
-    told = re.compile(re.escape(start) + rb"[^\s\"'<>\\,;]*")
+    told = re.compile(rb"(?:%b)[^\s\"'<>\\,;]*" % b"|".join(hidden))
     return lambda body: told.sub(b"***", body)
 
 

@@ -34,8 +34,8 @@ _KINDS: Final = {
     # net's words for what went wrong → kernel.faults
     "connect_failed": "connect_failed",
     "connect_timeout": "connect_timeout",
-    "pool_full": "overloaded",
-    "pool_timeout": "overloaded",
+    "pool_full": "pool_exhausted",
+    "pool_timeout": "pool_exhausted",
     "connection_reset": "connection_reset",
     "first_byte_timeout": "first_byte_timeout",
     "malformed_reply": "malformed_reply",

@@ -30,6 +30,7 @@ RULES: Final = {
     "budget-80": "Four fifths of a budget are spent.",
     "budget-100": "A budget is spent.",
     "canary-rolled-back": "A canary was worse than production and was taken out.",
+    "latency-budget": "A feature's answers take longer than its budget at the 95th percentile.",
 }
 """Each rule in words."""
 SEVERITIES: Final = {"critical": "bad", "warning": "warn", "info": "accent"}
@@ -40,6 +41,7 @@ name = "on-call"
 url = "https://hooks.example.com/penstock"
 secret = "on-call"      # the name of the secret it is signed with
 form = "json"           # or "slack\""""
+_OF_TEAM: Final = re.compile(r"(.*) \((.+)\)", re.DOTALL)
 _BUDGET: Final = re.compile(r"(org:\S+) of the \w+")
 
 
@@ -105,6 +107,8 @@ def limit_words(rule: AlertRule) -> str:
     }.get(rule.kind, "")
     if rule.rule == "pii-skips":
         told = f"over {formats.percent(rule.limit * 100)}"
+    elif rule.rule == "latency-budget":
+        told = f"over {rule.limit:g} times"
     elif rule.rule.startswith("budget-"):
         told = f"at {rule.limit:g} %"
     return told + (f" for {formats.span(rule.for_s)}" if rule.for_s else "") or "at once"
@@ -132,6 +136,10 @@ def _about(visit: Visit, alert: AlertView) -> str:
     if alert.rule.startswith("budget-") and (found := _BUDGET.fullmatch(alert.subject)):
         return f"{PREFIX}/keys{f'?{urlencode(at)}' if at else ''}#{found[1]}"
     fields = {"user-over": "user", "feature-spike": "feature", "tokens-per-request": "feature"}
+    if alert.rule == "latency-budget":
+        found = _OF_TEAM.fullmatch(alert.subject)
+        named = {"feature": found[1], "team": found[2]} if found else {"feature": alert.subject}
+        return Sought({**named, **at}, "1h").requests()
     if alert.rule in fields:
         return Sought({fields[alert.rule]: alert.subject, **at}, "24h").requests()
     if alert.rule == "day-above-mean":

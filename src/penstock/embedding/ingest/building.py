@@ -4,13 +4,14 @@
 
 Promises: the same bytes make the same rows, whatever is known already (a vector that is known is the one the model
 would give: a space is one model's one version); what was paid is on the bill at once, whatever comes after, and what
-could not be used yet is kept for the next try, within `SPARE_BYTES`, for its own collection; nothing here writes.
+could not be used yet (vectors, and those of tokens, each within `SPARE_BYTES`) is kept for the next try, for its own
+collection; nothing here writes.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Protocol
@@ -79,6 +80,35 @@ class _Work:
     """Digests that do not stand in the index yet."""
 
 
+class Spare:
+    """What was had and is not used yet, by its place, its space and its digest; the oldest goes first."""
+
+    def __init__(self) -> None:
+        """Keep nothing yet."""
+        self._kept: OrderedDict[tuple[Place, str, str], bytes] = OrderedDict()
+        self.held_bytes = 0
+
+    def __len__(self) -> int:
+        """Return how many are kept."""
+        return len(self._kept)
+
+    def get(self, key: tuple[Place, str, str]) -> bytes | None:
+        """Return what is kept under a key."""
+        return self._kept.get(key)
+
+    def keep(self, key: tuple[Place, str, str], value: bytes) -> None:
+        """Keep it, within `SPARE_BYTES`."""
+        self.held_bytes += len(value) - len(self._kept.pop(key, b""))
+        self._kept[key] = value
+        while self._kept and self.held_bytes > SPARE_BYTES:
+            _, oldest = self._kept.popitem(last=False)
+            self.held_bytes -= len(oldest)
+
+    def let_go(self, key: tuple[Place, str, str]) -> None:
+        """Keep it no longer."""
+        self.held_bytes -= len(self._kept.pop(key, b""))
+
+
 class Builder:
     """Builds rows. One per process."""
 
@@ -98,8 +128,8 @@ class Builder:
         self._embedder = embedder
         self._sources = sources
         self._compressor = compressor
-        self._spare: OrderedDict[tuple[Place, str, str], bytes] = OrderedDict()
-        self._spare_bytes = 0
+        self._spare = Spare()
+        self._spare_matrices = Spare()
 
     async def open(self, uid: str, document_id: str, source: Source) -> Opened:
         """Read a document. Raises Invalid for one that cannot be; NotFound, Unavailable, Broken."""
@@ -126,20 +156,21 @@ class Builder:
         await self._find(collection, space_name, texts, work)
         unseen = {digest: text for digest, text in texts.items() if digest not in work.vectors}
         work.fresh |= set(unseen)
-        await self._embed(who, space, (collection.place, space_name), unseen, work, bill)
+        where = (collection.place, space_name)
+        await self._embed(who, space, where, unseen, work, bill)
         if collection.keep_token_vectors and space.late and self._compressor is not None:
             await self._find_matrices(collection, space_name, opened, work)
             left = {digest: text for digest, text in texts.items() if digest not in work.matrices}
-            await self._matrices(who, space, left, work, self._compressor)
+            await self._matrices(who, space, where, left, work, self._compressor)
         return [_built(each, work) for each in opened]
 
     def let_go(self, place: Place, space_name: str, built: Sequence[Built]) -> None:
         """Forget the spare vectors of rows that the index has now."""
         for each in built:
             for chunk in each.document.chunks:
-                vector = self._spare.pop((place, space_name, chunk.digest), None)
-                if vector is not None:
-                    self._spare_bytes -= len(vector)
+                key = (place, space_name, chunk.digest)
+                self._spare.let_go(key)
+                self._spare_matrices.let_go(key)
 
     # -------------------------------------------------------------------------------------------------- the steps
 
@@ -175,35 +206,28 @@ class Builder:
         work: _Work,
         bill: Bill,
     ) -> None:
-        """Embed texts, fewer at a time where a limit has no room for many; each answer is spare until it is used."""
-        waiting = list(unseen.items())
-        size = TEXTS_PER_CALL
-        while waiting:
-            page = waiting[:size]
-            texts = [text for _, text in page]
-            try:
-                told = await self._embedder.embed(
-                    who, texts, model=space.model, lane="ingest", purpose="passage"
-                )
-            except OverLimit:
-                if len(page) == 1:
-                    raise
-                size = len(page) // 2
-                continue
-            del waiting[:size]
+        """Embed texts; each answer is spare until it is used."""
+
+        async def have(digests: Sequence[str], page: Sequence[str]) -> None:
+            told = await self._embedder.embed(who, page, model=space.model, lane="ingest", purpose="passage")
             bill.tokens += told.tokens
             bill.cost_nanos += told.cost_nanos
-            for (digest, _), vector in zip(page, told.vectors, strict=True):
+            for digest, vector in zip(digests, told.vectors, strict=True):
                 work.vectors[digest] = vector
-                self._keep((*where, digest), vector)
+                self._spare.keep((*where, digest), vector)
+
+        await _by_pages(unseen, have)
 
     async def _find_matrices(
         self, collection: CollectionDoc, space_name: str, opened: Sequence[Opened], work: _Work
     ) -> None:
-        """Find the token vectors that the documents' own rows have, as they stand in the space."""
+        """Find the token vectors that the documents' own rows have, as they stand in the space, and spare ones."""
         for each in opened:
             after, limit = (each.id, -1), 1  # it may be new there
             wanted = {piece.digest for piece in work.pieces[each.id]}
+            for digest in wanted:
+                if (spare := self._spare_matrices.get((collection.place, space_name, digest))) is not None:
+                    work.matrices[digest] = spare
             while rows := await self._index.scan(collection.place, space_name, after=after, limit=limit):
                 own = [row.chunk for row in rows if row.document.id == each.id]
                 for chunk in own:
@@ -214,24 +238,42 @@ class Builder:
                 after, limit = (each.id, own[-1].position), ROWS
 
     async def _matrices(
-        self, who: Principal, space: Space, texts: Mapping[str, str], work: _Work, compressor: Compressor
+        self,
+        who: Principal,
+        space: Space,
+        where: tuple[Place, str],
+        texts: Mapping[str, str],
+        work: _Work,
+        compressor: Compressor,
     ) -> None:
-        """Have texts' token vectors."""
-        waiting = list(texts.items())
-        for first in range(0, len(waiting), TEXTS_PER_CALL):
-            page = waiting[first : first + TEXTS_PER_CALL]
-            told = await self._embedder.token_vectors(
-                who, [text for _, text in page], model=space.model, lane="ingest"
-            )
-            kept = await compressor.compress(told, space.dimensions)
-            work.matrices.update(zip([digest for digest, _ in page], kept, strict=True))
+        """Have texts' token vectors; each is spare until it is used."""
 
-    def _keep(self, key: tuple[Place, str, str], vector: bytes) -> None:
-        self._spare_bytes += len(vector) - len(self._spare.pop(key, b""))
-        self._spare[key] = vector
-        while self._spare and self._spare_bytes > SPARE_BYTES:
-            _, oldest = self._spare.popitem(last=False)
-            self._spare_bytes -= len(oldest)
+        async def have(digests: Sequence[str], page: Sequence[str]) -> None:
+            told = await self._embedder.token_vectors(who, page, model=space.model, lane="ingest")
+            kept = await compressor.compress(told, space.dimensions)
+            for digest, matrix in zip(digests, kept, strict=True):
+                work.matrices[digest] = matrix
+                self._spare_matrices.keep((*where, digest), matrix)
+
+        await _by_pages(texts, have)
+
+
+async def _by_pages(
+    texts: Mapping[str, str], have: Callable[[Sequence[str], Sequence[str]], Awaitable[None]]
+) -> None:
+    """Have something of texts, given by their digests; of fewer at a time where a limit has no room for many."""
+    waiting = list(texts.items())
+    size = TEXTS_PER_CALL
+    while waiting:
+        page = waiting[:size]
+        try:
+            await have([digest for digest, _ in page], [text for _, text in page])
+        except OverLimit:
+            if len(page) == 1:
+                raise
+            size = len(page) // 2
+            continue
+        del waiting[:size]
 
 
 def _built(each: Opened, work: _Work) -> Built:

@@ -157,6 +157,8 @@ class _Reading:
         self.tokens = 0
         self.truncated: list[str] = []
         self._most = spec.max_tokens
+        # The service reads as many characters of a text (`Pool.chars_most`), and tokenizes no longer one whole: with a
+        # model of more than 1,024 tokens the two differ, and what nobody can count the tokens of is told as cut.
         self._chars = min(CHARS_PER_TOKEN * spec.max_tokens, TEXT_CHARS_MOST)
         self._tokenize = partial(service.tokenize, model=request.model)
         self._make = partial(

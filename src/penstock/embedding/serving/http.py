@@ -1,29 +1,26 @@
-"""Tokens of texts: `POST /v1/tokenize`, in the words of text-embeddings-inference (TEI), for any model in this machine.
+"""Tokens of texts: what `POST /v1/tokenize` asks and is told, in the words of text-embeddings-inference (TEI), for any
+model in this machine. What stands before it is the gateway's (`wiring/tokenizing`).
 
     {"inputs": "a text" | ["…", …], "model": "local/all-MiniLM-L6-v2", "add_special_tokens": true}
     [[{"id": 101, "text": "", "special": true, "start": null, "stop": null},
       {"id": 1037, "text": "a", "special": false, "start": 0, "stop": 1}, …], …]
 
 Promises: the tokens are those that `/v1/embeddings` takes as token arrays and bills; `start` and `stop` count
-characters of the text; without `model` it is the only one there is; the key's models and its limits of requests hold,
-and it costs nothing. A mark of the model's has no text of its own here.
+characters of the text; without `model` it is the only one there is, and only one that the key may use. A mark of the
+model's has no text of its own here.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
 
-from penstock.edge.errors import JSON_TYPE, request_id
 from penstock.embedding.serving.service import PREFIX, EmbeddingService
 from penstock.kernel.context import Principal
 from penstock.kernel.errors import Invalid, NotFound
-from penstock.net.request import Request
-from penstock.net.responder import Responder
 from penstock.ports.encoder import Tokenized
 
 CHARS_MOST: Final = 131_072
@@ -34,10 +31,17 @@ _Text = Annotated[str, Meta(min_length=1)]
 _Texts = Annotated[list[_Text], Meta(min_length=1, max_length=2_048)]
 
 
-class _Ask(msgspec.Struct, forbid_unknown_fields=True):
+class TokensAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a request asks for; no `model` is the only one there is."""
+
     inputs: _Text | _Texts
     model: str = ""
     add_special_tokens: bool = True
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts, of which there is one or more."""
+        return [self.inputs] if isinstance(self.inputs, str) else self.inputs
 
 
 class _Token(msgspec.Struct, gc=False):
@@ -48,43 +52,28 @@ class _Token(msgspec.Struct, gc=False):
     stop: int | None
 
 
-_DECODER: Final = msgspec.json.Decoder(_Ask)
-
-
-class Limits(Protocol):
-    """A key's limits of requests (the gateway's)."""
-
-    def within(self, principal: Principal, body: bytes) -> AbstractAsyncContextManager[None]:
-        """Enter within them, or raise Rejected."""
-        ...
+_DECODER: Final = msgspec.json.Decoder(TokensAsked)
 
 
 class Tokenizer:
-    """Serves the route. One per process."""
+    """Answers such requests. One per process."""
 
-    def __init__(self, service: EmbeddingService, limits: Limits) -> None:
-        """Tokenize with the models of `service`, within `limits`."""
+    def __init__(self, service: EmbeddingService) -> None:
+        """Tokenize with the models of `service`."""
         self._service = service
-        self._limits = limits
 
-    async def tokenize(self, request: Request, responder: Responder, principal: Principal) -> None:
-        """Serve one request. Raises PenstockError."""
-        ask = _read(request.body)
-        model = self._model(ask.model, principal)
-        texts = [ask.inputs] if isinstance(ask.inputs, str) else ask.inputs
-        chars = sum(map(len, texts))
-        if chars > CHARS_MOST:
-            raise Invalid("The texts are too long together.", field="inputs", value=chars, limit=CHARS_MOST)
-        async with self._limits.within(principal, request.body):
-            found = await self._service.tokenize(texts, model=model)
+    async def tokens(self, asked: TokensAsked, model: str) -> bytes:
+        """Return the tokens of each text in JSON, of the model of that public name. Raises PenstockError."""
+        texts = asked.texts
+        found = await self._service.tokenize(texts, model=model)
         told = [
-            await _told(text, tokens, marks=ask.add_special_tokens)
+            await _told(text, tokens, marks=asked.add_special_tokens)
             for text, tokens in zip(texts, found, strict=True)
         ]
-        responder.send(200, JSON_TYPE + request_id(), b"[%b]" % b",".join(told))
+        return b"[%b]" % b",".join(told)
 
-    def _model(self, named: str, principal: Principal) -> str:
-        """Return the model's public name. Raises Invalid, NotFound."""
+    def model(self, named: str, principal: Principal) -> str:
+        """Return the public name of the model asked for, "" being the only one. Raises Invalid, NotFound."""
         names = [PREFIX + name for name in self._service.pools]
         if not named and len(names) == 1:
             named = names[0]
@@ -101,14 +90,19 @@ class Tokenizer:
         return public
 
 
-def _read(body: bytes) -> _Ask:
+def tokens_asked(body: bytes) -> TokensAsked:
+    """Return what a body asks for. Raises Invalid."""
     try:
-        return _DECODER.decode(body)
+        asked = _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Invalid(
             f"This is no request to tokenize: {error}.",
             remedy='Send {"inputs": "a text"} or {"inputs": ["a text", …]}.',
         ) from None
+    chars = sum(map(len, asked.texts))
+    if chars > CHARS_MOST:
+        raise Invalid("The texts are too long together.", field="inputs", value=chars, limit=CHARS_MOST)
+    return asked
 
 
 async def _told(text: str, tokens: Tokenized, *, marks: bool) -> bytes:

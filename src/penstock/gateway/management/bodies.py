@@ -29,11 +29,12 @@ class Body(BaseModel):
 
 
 class RateBody(Body):
-    """Limits of one scope; 0 is no limit."""
+    """Limits of one scope; 0 is no limit. `window`: counted over any minute, exactly, not by a bucket that refills."""
 
     requests_per_minute: Count = 0
     tokens_per_minute: Count = 0
     concurrency: Count = 0
+    window: Flag = False
 
     def rate(self) -> Rate:
         """Return the limits as the platform keeps them."""

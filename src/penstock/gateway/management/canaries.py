@@ -20,7 +20,8 @@ from penstock.gateway.management.policy import By, Routes
 from penstock.gateway.management.sight import Picture
 from penstock.gateway.management.standing import still_may
 from penstock.gateway.rollout_arms import Figures
-from penstock.gateway.rollouts import Canaries, Seen, TrialDoc
+from penstock.gateway.rollout_trials import TrialDoc
+from penstock.gateway.rollouts import Canaries, Seen
 from penstock.kernel.errors import NotFound
 from penstock.kernel.settings_rollouts import RolloutSettings
 from penstock.kernel.settings_routes import RouteSettings, TargetSettings

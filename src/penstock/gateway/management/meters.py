@@ -46,7 +46,7 @@ class Meters:
         for plan in reversed(self._plans.seen()[-LOOKED_AT:]):
             if plan.principal.org != org:
                 continue
-            tokens = (Ask(key, "bucket", limit, MINUTE_S) for key, limit, _ in plan.token_buckets)
+            tokens = (Ask(key, kind, limit, MINUTE_S) for key, kind, limit, _ in plan.token_asks)
             for ask, name in zip((*plan.asks, *tokens), plan.names, strict=True):
                 if len(asks) >= ASKED_MOST:
                     return asks

@@ -63,13 +63,18 @@ async def verify(api: Api) -> LedgerView:
 
 @ROUTES.add("GET", "/prices", needs=Action.READ_PRICES)
 async def prices(
-    api: Api, provider: Part = "", model: Part = "", after: After = "", limit: Limit = 1000
+    by: By, api: Api, provider: Part = "", model: Part = "", after: After = "", limit: Limit = 1000
 ) -> list[PriceRow]:
-    """List the prices in force today, in order of ``provider/model``; `model` is any part of a name."""
+    """List the prices in force today, in order of ``provider/model``; `model` is any part of a name. A price of one
+    organisation alone stands under ``provider/model org``, and nobody of another sees it.
+    """
+    everywhere = breadth_of(by.principal) is Breadth.PLATFORM
     found = [
-        (f"{price.provider}/{price.model}", price)
+        (f"{price.provider}/{price.model} {price.org}".rstrip(), price)
         for price in api.prices.rows(api.today().date())
-        if (not provider or price.provider == provider) and model in price.model
+        if (not provider or price.provider == provider)
+        and model in price.model
+        and (everywhere or price.org in ("", by.principal.org))
     ]
     found.sort(key=itemgetter(0))
     return [_price_row(price) for name, price in found if name > after][:limit]
@@ -136,6 +141,7 @@ def _price_row(price: Price) -> PriceRow:
     return PriceRow(
         provider=price.provider,
         model=price.model,
+        org=price.org,
         version=price.version,
         input=price.rates.input,
         cached_input=price.rates.cached_input,

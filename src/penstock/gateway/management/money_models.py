@@ -44,10 +44,11 @@ class LedgerView(BaseModel):
 
 
 class PriceRow(BaseModel):
-    """A price in force today, in nano-dollars per million tokens."""
+    """A price in force today, in nano-dollars per million tokens; `org` is whose it is, "" everybody's."""
 
     provider: str
     model: str
+    org: str
     version: str
     input: int
     cached_input: int

@@ -138,11 +138,14 @@ class AlertView(BaseModel):
 
 
 class Alerts(BaseModel):
-    """What stands, and the latest of what was resolved. `dead` counts messages given up (owners)."""
+    """What stands, and the latest of what was resolved. `dead` counts messages given up (owners); `has_more_dead` says
+    that there are more than were counted.
+    """
 
     standing: list[AlertView]
     past: list[AlertView]
     dead: int | None = None
+    has_more_dead: bool = False
 
 
 @ROUTES.add("GET", "/alerts", needs=Action.READ_ALERTS, refuses=[404])
@@ -153,11 +156,12 @@ async def alerts(by: By, api: Api, org: Org = "") -> Alerts:
     wanted = "" if is_owner and not org else must_reach(by.principal, org)
     standing = await part.alerts.standing(wanted)
     past = [alert for _, alert in await part.alerts.past(wanted, limit=PAST_MOST)]
-    dead = len(await part.webhooks.waiting(dead=True)) if is_owner else None
+    dead, has_more_dead = await part.webhooks.given_up() if is_owner else (None, False)
     return Alerts(
         standing=[AlertView.model_validate(msgspec.to_builtins(each)) for each in standing],
         past=[AlertView.model_validate(msgspec.to_builtins(each)) for each in past],
         dead=dead,
+        has_more_dead=has_more_dead,
     )
 
 

@@ -202,7 +202,7 @@ async def explain_route(by: By, api: Api, body: ExplainBody) -> ExplainedView:
     )
     table = part.table()
     feature = None if table.features is None else table.features.of(asker, body.feature)
-    choice = table.find(body.model).choose(
+    choice = table.find(body.model, asker).choose(
         RouteAsk(
             draw=body.draw,
             principal=asker,

@@ -17,7 +17,8 @@ ROUTES = Routes("status")
 
 class StatusView(BaseModel):
     """How the platform is. `dependencies` tells which work, `breakers` the state of each back end, `quotas` the share
-    left of its vendor's scarcest limit, `unpriced` why each model left out is not served.
+    left of its vendor's scarcest limit, `unpriced` why each model left out is not served. Of `metering_…`
+    there is nothing where settlements are not metered.
     """
 
     version: str
@@ -33,6 +34,8 @@ class StatusView(BaseModel):
     audit_waiting: int
     audit_dropped: int
     quotas: dict[str, float]
+    metering_waiting: int | None = None
+    metering_dropped: int | None = None
 
 
 @ROUTES.add("GET", "/status", needs=Action.READ_STATUS)

@@ -4,7 +4,9 @@
 
 Promises: of several processes that read the same thing one writes it, by the version of the row; a restart loses no
 alert and tells of none twice; who is told is told of `firing` and `resolved`, never of `pending`. A source that fails
-neither stops the others nor resolves what it had reported. At most `STANDING_MOST` alerts stand; more are counted.
+neither stops the others nor resolves what it had reported. What a process finds broken by itself (`Rule.by_node`) is
+not ended by another that finds it well, until the first has been silent for `SILENT_S`. What happened once (`tell`) and
+cannot be written is written later. At most `STANDING_MOST` alerts stand; more are counted.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ from typing import Final
 import msgspec
 
 from penstock.kernel.clock import Clock
-from penstock.kernel.errors import PenstockError, StaleVersion
+from penstock.kernel.errors import PenstockError, StaleVersion, Unavailable
 from penstock.mechanisms.alerts import readings
-from penstock.mechanisms.alerts.rules import DEFAULTS, Alert, Reading, Rule, advanced
+from penstock.mechanisms.alerts.rules import DEFAULTS, Alert, Reading, Rule, advanced, breaks
 from penstock.mechanisms.webhooks import Message, Webhooks
 from penstock.ports.records import Collection, Records, Row, Write
 from penstock.ports.traces import DAY_S, TraceFilter, Traces
@@ -35,6 +37,9 @@ PAGE: Final = 1_000
 PAST_S: Final = 90 * 86_400.0
 TOTALS_EVERY_S: Final = 60.0
 EVERY_S: Final = 1.0
+SEEN_EVERY_S: Final = 2.0
+"""How often it is written down that something is still found broken, where others may not find it so."""
+SILENT_S: Final = 10.0
 TIMES: Final = 1 << 56
 _log = logging.getLogger("penstock.alerts")
 
@@ -78,6 +83,8 @@ class Alerts:
         self._told: dict[str, Reading] = {}
         self._standing: dict[str, tuple[Alert, int]] | None = None
         """By key: the alert and its row's version; None before they were read."""
+        self._seen_s: dict[str, float] = {}
+        """By key: when this process itself was the last to write down that it found it broken."""
         self._totals_s = 0.0
         self._task: asyncio.Task[None] | None = None
 
@@ -97,7 +104,7 @@ class Alerts:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def tell(self, reading: Reading) -> None:
-        """Note something that happened, for the next tick; the latest of one subject counts."""
+        """Note something that happened, for the next tick; of one subject and event the latest counts."""
         if len(self._told) < STANDING_MOST or reading.key in self._told:
             self._told[reading.key] = reading
         else:
@@ -136,14 +143,26 @@ class Alerts:
         try:
             if self._standing is None:
                 self._standing = await self._recalled()
-            told, self._told = self._told, {}
-            await self._note(told.values())
+            await self._note_told()
             for source in self._sources:
                 await self._note_source(source)
             await self._note_totals()
             await self._end_what_is_over()
         except StaleVersion:  # another process noted something: look again what stands
             self._standing = None
+
+    async def _note_told(self) -> None:
+        """Note what happened. Nobody tells it again: what the store cannot take now is noted at the next tick."""
+        told = dict(self._told)
+        try:
+            await self._note(told.values())
+        except (Unavailable, StaleVersion):
+            told = {}
+            raise
+        finally:  # what it will never take must not keep the rest waiting
+            for key, reading in told.items():
+                if self._told.get(key) is reading:
+                    del self._told[key]
 
     async def _note_source(self, source: Source) -> None:
         """Note what a source says now."""
@@ -204,7 +223,9 @@ class Alerts:
         by_key = {reading.key: reading for reading in found}
         for alert, _ in self._known.values():
             if alert.rule in whole and alert.key not in by_key:
-                by_key[alert.key] = Reading(rule=alert.rule, org=alert.org, subject=alert.subject, value=0.0)
+                by_key[alert.key] = Reading(
+                    rule=alert.rule, org=alert.org, subject=alert.subject, value=0.0, event=alert.event
+                )
         now_s = self._clock.wall_s()
         for key, reading in by_key.items():
             rule = self._rules.get(reading.rule)
@@ -212,10 +233,29 @@ class Alerts:
                 continue
             before, version = self._known.get(key, (None, 0))
             after = advanced(rule, before, reading, now_s)
+            if rule.by_node:
+                after = self._of_this_node(rule, before, after, reading, now_s)
             if before is None and after is not None and len(self._known) >= STANDING_MOST:
                 self.left_out += 1
             elif after is not before:
                 await self._write(before, after, version)
+
+    def _of_this_node(
+        self, rule: Rule, before: Alert | None, after: Alert | None, reading: Reading, now_s: float
+    ) -> Alert | None:
+        """Return what becomes of an alert by a reading that others may not have: `before` where it is not heeded."""
+        key = reading.key
+        if not breaks(rule, reading.value):
+            is_own = before is not None and self._seen_s.get(key) == before.seen_s
+            if before is not None and not is_own and now_s - before.seen_s < SILENT_S:
+                return before
+            if after is None or after.state == "resolved":
+                self._seen_s.pop(key, None)
+            return after
+        if before is None or (after is not None and now_s - before.seen_s >= SEEN_EVERY_S):
+            self._seen_s[key] = now_s
+            return None if after is None else msgspec.structs.replace(after, seen_s=now_s)
+        return after
 
     async def _write(self, before: Alert | None, after: Alert | None, version: int) -> None:
         """Write what became of an alert, and who is told of it; StaleVersion when another process did."""

@@ -4,9 +4,9 @@
     (nothing) ──▶ pending ──────────▶ firing ──────────────────────────▶ resolved
                      └──under──▶ (nothing)  └─ over again: calm no longer ─┘
 
-Promises: a rule fires once per subject however often it is read, and again only after it was resolved; a value that
-wavers about its limit neither fires nor resolves anything (`clear` of the limit is where calm begins); one reading
-decides, whatever clock or store is behind it.
+Promises: a rule fires once per subject (and event, where one is told) however often it is read, and again only after it
+was resolved; a value that wavers about its limit neither fires nor resolves anything (`clear` of the limit is where
+calm begins); one reading decides, whatever clock or store is behind it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     Kinds: "day_above_mean" (an organisation's day, in times its mean of up to seven days before), "user_over" (a user's
     day in nano-dollars), "feature_spike" (a feature's day, in times its mean), "tokens_per_request" (of a feature's
     day; `low` is a limit from below), "told" (whatever others tell under this id). `floor` is what a day must come to
-    before its ratio is looked at: nano-dollars for the means, requests for tokens.
+    before its ratio is looked at: nano-dollars for the means, requests for tokens; answers in its window for a latency.
     """
 
     id: str
@@ -37,27 +37,33 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     clear: float = 0.9
     for_s: float = 0.0
     calm_s: float = 0.0
+    by_node: bool = False
+    """Whether each process reads it for itself, and another may find it otherwise."""
     lasts_s: float = 0.0
     """Of what is told once: how long it stands. 0 for what is told as long as it is so."""
     severity: Severity = "warning"
     runbook: str = ""
     """The address or anchor of what to do."""
     text: str = "{subject}: {value:g}, limit {limit:g}"
-    """For people; `org`, `subject`, `value` and `limit` are filled in."""
+    """For people; `org`, `subject`, `value`, `limit` and what the reading says of itself (`told`) are filled in."""
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """What was read for a rule; the platform's own subjects have no `org`."""
+    """What was read for a rule; the platform's own subjects have no `org`. `told` is more of it for people."""
 
     rule: str
     org: str
     subject: str
     value: float
+    told: str = ""
+    event: str = ""
+    """Of what is told once: which time it happened, so that the next is another alert; "" where that is one and the
+    same."""
 
     @property
     def key(self) -> str:
         """Return what tells this alert from every other."""
-        return f"{self.rule}\n{self.org}\n{self.subject}"
+        return _key(self)
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,11 +83,17 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     fired_s: float = 0.0
     calm_since_s: float = 0.0
     resolved_s: float = 0.0
+    event: str = ""
 
     @property
     def key(self) -> str:
         """Return what tells this alert from every other."""
-        return f"{self.rule}\n{self.org}\n{self.subject}"
+        return _key(self)
+
+
+def _key(one: Reading | Alert) -> str:
+    key = f"{one.rule}\n{one.org}\n{one.subject}"
+    return f"{key}\n{one.event}" if one.event else key
 
 
 NANOS: Final = 1_000_000_000
@@ -120,6 +132,7 @@ DEFAULTS: Final = (
     Rule(
         id="pii-skips",
         kind="told",
+        by_node=True,
         limit=0.01,
         calm_s=300.0,
         text="{value:.1%} of requests went on without a PII scan (alert above {limit:.0%})",
@@ -128,6 +141,7 @@ DEFAULTS: Final = (
     Rule(
         id="dependency-down",
         kind="told",
+        by_node=True,
         limit=0.0,
         for_s=3.0,
         calm_s=10.0,
@@ -156,6 +170,16 @@ DEFAULTS: Final = (
         severity="critical",
         text="the canary {subject} was rolled back",
         runbook="docs/runbook.md#a-canary-was-rolled-back",
+    ),
+    Rule(
+        id="latency-budget",
+        kind="told",
+        by_node=True,
+        limit=1.0,
+        floor=40,
+        calm_s=60.0,
+        text="feature {subject} of {org} is at {value:.0%} of its latency budget (alert above {limit:.0%}): {told}",
+        runbook="docs/runbook.md#a-feature-is-over-its-latency-budget",
     ),
 )
 
@@ -196,6 +220,7 @@ def _begun(rule: Rule, reading: Reading, now_s: float) -> Alert:
         rule=rule.id,
         org=reading.org,
         subject=reading.subject,
+        event=reading.event,
         state="pending",
         severity=rule.severity,
         value=reading.value,
@@ -211,7 +236,9 @@ def _begun(rule: Rule, reading: Reading, now_s: float) -> Alert:
 def _fired(rule: Rule, alert: Alert, reading: Reading, now_s: float) -> Alert:
     limit = rule.low if 0 < reading.value < rule.low else rule.limit
     subject = reading.subject or "(none)"  # what has no feature is its own subject
-    text = rule.text.format(org=reading.org, subject=subject, value=reading.value, limit=limit)
+    text = rule.text.format(
+        org=reading.org, subject=subject, value=reading.value, limit=limit, told=reading.told
+    )
     return msgspec.structs.replace(
         alert, state="firing", fired_s=now_s, seen_s=now_s, value=reading.value, limit=limit, text=text
     )

@@ -19,8 +19,6 @@ from penstock.kernel.findings import PATTERN_ENTITIES
 
 BUDGET_MS: Final = 30.0
 BUDGET_MS_MAX: Final = 5_000.0
-SKIP_ALERT: Final = 0.01
-"""More than this share of requests gone on unscanned is an alert."""
 SKIP_LEAST: Final = 100
 """Requests in the window before a share means anything."""
 _SLOT_S: Final = 60.0
@@ -121,10 +119,10 @@ class Tally:
         requests, skipped = self._recent()
         return skipped / requests if requests else 0.0
 
-    def alarming(self) -> bool:
-        """Whether the skip rate is above `SKIP_ALERT`, of at least `SKIP_LEAST` requests."""
-        requests, skipped = self._recent()
-        return requests >= SKIP_LEAST and skipped > requests * SKIP_ALERT
+    def measured_rate(self) -> float:
+        """Return the skip rate of at least `SKIP_LEAST` requests; 0 of fewer, whose share means nothing."""
+        requests, _ = self._recent()
+        return self.skip_rate() if requests >= SKIP_LEAST else 0.0
 
     def _recent(self) -> tuple[int, int]:
         oldest_s = self._clock.monotonic_s() - _SLOT_S * _SLOTS

@@ -56,7 +56,7 @@ class PriceCalls(Calls):
     async def list(self, provider: str = "", model: str = "") -> tuple[ModelPrice, ...]:
         """Return the prices in force; `model` is any part of a name."""
         query = {"provider": provider, "model": model}
-        return await self._rows("/prices", tuple[ModelPrice, ...], lambda p: f"{p.provider}/{p.model}", query)
+        return await self._rows("/prices", tuple[ModelPrice, ...], _name_of, query)
 
 
 class LedgerCalls(Calls):
@@ -65,3 +65,8 @@ class LedgerCalls(Calls):
     async def verify(self) -> LedgerReport:
         """Have the server walk its whole ledger: hash chains, conservation, balances."""
         return await self._ask("GET", "/ledger/verify", LedgerReport)
+
+
+def _name_of(price: ModelPrice) -> str:
+    """Return what the list of prices is in order of."""
+    return f"{price.provider}/{price.model} {price.org}".rstrip()

@@ -125,9 +125,33 @@ def test_a_dead_neighbour_is_settled_after_three_seconds_of_silence(fresh_postgr
         await fleet.advance(3)
         assert await mine.expire() == []
         await fleet.advance(1)
-        assert [(one.operation, one.amount_nanos) for one in await mine.expire()] == [("op", 30)]
+        (told,) = await mine.expire()
+        assert (told.operation, told.amount_nanos, told.accounts) == ("op", 30, ("org",))
         assert await mine.expire() == []
         assert await figures(mine) == (30, 0)
+
+    staged(fresh_postgres(), drill)
+
+
+def test_what_expired_and_could_not_be_told_is_told_once_by_a_later_call(fresh_postgres, monkeypatch):
+    """The settlement is made, but who was charged cannot be read just then."""
+
+    async def drill(fleet: Fleet) -> None:
+        mine = await fleet.start("mine")
+        await mine.hold(Hold("op", 100, ORG, timeout_s=1))
+        await fleet.advance(2)
+
+        async def unread(_operations: object) -> dict[str, tuple[str, ...]]:
+            raise Unavailable("The database is busy.")
+
+        with monkeypatch.context() as for_now:
+            for_now.setattr(mine._reads, "charged", unread)
+            with pytest.raises(Unavailable):
+                await mine.expire()
+        assert await figures(mine) == (100, 0)
+        (told,) = await mine.expire()
+        assert (told.operation, told.amount_nanos, told.accounts) == ("op", 100, ("org",))
+        assert await mine.expire() == []
 
     staged(fresh_postgres(), drill)
 

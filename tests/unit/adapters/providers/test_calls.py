@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from penstock.adapters.providers.azure import AzureProvider
 from penstock.adapters.providers.gemini import GeminiProvider
 from penstock.adapters.providers.openai import OpenAIProvider
+from penstock.dialects import anthropic_errors, openai_errors
 from penstock.kernel.chat import Text
 from penstock.kernel.embed import EmbedRequest, ModerationRequest, RerankRequest
 from penstock.ports.providers import CallTimers, EmbedCall, ModerateCall, ProviderFailure, RerankCall
 from penstock.ports.secrets import Secret
-from tests.unit.adapters.providers.vendors import JSON, Vendor, at
+from tests.support import run
+from tests.unit.adapters.providers.vendors import JSON, Vendor, at, call
+from tests.unit.net.rig import calling, silent, until, upstream
 
 KEY = Secret("vk4711-very-secret")
 COHERE = json.dumps({"id": "r", "results": [{"index": 1, "relevance_score": 0.9}]}).encode()
@@ -146,3 +151,27 @@ def test_the_errors_of_rerankers_are_understood(status, body, kind):
     with pytest.raises(ProviderFailure) as failed:
         at(played, OpenAIProvider, lambda each: each.rerank(rerank()), path="/v1")
     assert failed.value.kind == kind
+
+
+@pytest.mark.parametrize(("max_waiting", "connect_s"), [(0, 5.0), (9, 0.05)])
+def test_a_pool_of_ours_that_is_full_or_slow_is_not_told_as_the_vendors_overload(max_waiting, connect_s):
+    async def scene() -> ProviderFailure:
+        async with (
+            upstream(silent) as (up, origin),
+            calling(connections_per_origin=1, max_waiting=max_waiting) as client,
+        ):
+            provider = OpenAIProvider("mine", base_url=f"{origin}/v1", client=client)
+            first = asyncio.create_task(provider.chat(call()))
+            await until(lambda: up.connections == 1)
+            timers = CallTimers(connect_s=connect_s)
+            with pytest.raises(ProviderFailure) as caught:
+                await provider.chat(replace(call(), timers=timers))
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            return caught.value
+
+    failure = run(scene())
+    assert (failure.kind, failure.dispatched, failure.retry_after_s) == ("pool_exhausted", False, 1.0)
+    assert openai_errors.render_error(failure)[0] == 503
+    assert anthropic_errors.render_error(failure)[0] == 529
+    assert b"retry-after: 1\r\n" in openai_errors.retry_headers(failure)

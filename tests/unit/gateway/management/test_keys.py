@@ -36,7 +36,8 @@ def test_a_token_is_shown_by_the_reply_that_made_it_and_never_again(tmp_path: Pa
     "smuggled",
     [
         {"id": "x" * 12}, {"mac": "00"}, {"created_s": 1}, {"revoked_s": 0}, {"expires_s": 9e9},
-        {"scopes": []}, {"allowed_routes": ["*"]}, {"role": "root"}, {"role": "auditor"}, {"rate": {"requests": 1}},
+        {"scopes": []}, {"allowed_routes": ["*"]}, {"role": "root"}, {"role": "auditor"},
+        {"rate": {"requests": 1}}, {"rate": {"window": 1}},
         {"caps": [{"window": "day", "limit_nanos": -1}]}, {"caps": [{"window": "hour", "limit_nanos": 1}]},
         {"org": "a/b"}, {"org": "a@b"}, {"org": "*"}, {"org": ""}, {"user": "kim smith"}, {"team": "x" * 65},
         {"key_id": "x"}, {"end_users": "perhaps"}, {"name": None},
@@ -135,13 +136,13 @@ def test_a_change_changes_what_is_given_and_is_felt_by_the_next_request(tmp_path
         key = await it.key(name="old", models=("a", "b"), caps=(Cap(window="day", limit_nanos=5),))
         admin = await it.as_("admin")
         before = (await it.ask("GET", f"{KEYS}/{key.id}", by=admin)).json
-        body = {"models": ["a"], "rate": {"requests_per_minute": 7}, "max_output_tokens": 9}
+        body = {"models": ["a"], "rate": {"requests_per_minute": 7, "window": True}, "max_output_tokens": 9}
         told = await it.ask("PATCH", f"{KEYS}/{key.id}", body, by=admin)
         assert told.status == 200
         changed = {
             "models": ["a"],
             "max_output_tokens": 9,
-            "rate": {"requests_per_minute": 7, "tokens_per_minute": 0, "concurrency": 0},
+            "rate": {"requests_per_minute": 7, "tokens_per_minute": 0, "concurrency": 0, "window": True},
         }
         assert told.json == before | changed
         assert (await it.ask("GET", f"{KEYS}/{key.id}", by=admin)).json == before | changed

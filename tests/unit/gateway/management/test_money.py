@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from penstock.kernel.context import Cap
+from penstock.mechanisms.price_data import PriceOverride, PriceOverrides
+from penstock.mechanisms.prices import PriceBook
 from tests.unit.gateway.management.office import ORG, TEAM, Office, Somebody, office
 
 SCOPES, ONE, USAGE, BUDGETS = (f"/api/v1/{name}" for name in ("scopes", "scopes/one", "usage", "budgets"))
@@ -217,6 +219,33 @@ def test_prices_page_in_order_of_their_names(tmp_path: Path) -> None:
         assert told.json == found[1:2]
 
     office(tmp_path, case)
+
+
+def test_a_price_of_one_organisation_says_whose_it_is_to_its_own_people_and_owners(tmp_path: Path) -> None:
+    told = [
+        PriceOverride(provider="corp", model="m", input="1", output=output, org=org)
+        for org, output in (("", "3"), (ORG, "1"), ("globex", "2"))
+    ]
+
+    async def case(it: Office) -> None:
+        seen = {
+            (role, org): (
+                await it.ask("GET", "/api/v1/prices?provider=corp", by=await it.as_(role, org))
+            ).json
+            for role, org in (("owner", ORG), ("admin", ORG), ("developer", "globex"), ("admin", "initech"))
+        }
+        assert {
+            who: [(row["org"], row["output"] // 10**9) for row in rows] for who, rows in seen.items()
+        } == {
+            ("owner", ORG): [("", 3), (ORG, 1), ("globex", 2)],
+            ("admin", ORG): [("", 3), (ORG, 1)],
+            ("developer", "globex"): [("", 3), ("globex", 2)],
+            ("admin", "initech"): [("", 3)],
+        }
+        after = f"/api/v1/prices?provider=corp&after=corp/m%20{ORG}&limit=1"
+        assert (await it.ask("GET", after, by=await it.as_("owner"))).json == seen["owner", ORG][2:]
+
+    office(tmp_path, case, prices=PriceBook.load(PriceOverrides(prices=tuple(told))))
 
 
 def test_the_status_tells_how_the_platform_is(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from penstock.mechanisms.alerts import book
 from penstock.mechanisms.alerts.book import Alerts
 from penstock.mechanisms.alerts.rules import Reading
 from penstock.mechanisms.lake.questions import LakeQuestions
-from penstock.mechanisms.webhooks import Target, Webhooks
+from penstock.mechanisms.webhooks import Message, Target, Waiting, Webhooks
 from penstock.ports.tables import Answer
 from penstock.ports.traces import Batch
 from tests.unit.gateway.management.office import ORG, Office, office
@@ -170,6 +170,39 @@ def test_alerts_are_the_organisations_own_and_the_platforms_are_the_owners(tmp_p
             assert (await it.ask("GET", ALERTS, by=admin)).json["dead"] is None
 
     office(tmp_path, case)
+
+
+def test_an_owner_is_told_how_many_messages_were_given_up_and_whether_there_are_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def case(it: Office) -> None:
+        async with overseen(it, tmp_path) as part:
+            owner = await it.as_("owner")
+
+            async def told() -> tuple[int, bool]:
+                seen = (await it.ask("GET", ALERTS, by=owner)).json
+                return seen["dead"], seen["has_more_dead"]
+
+            assert await told() == (0, False)
+            await give_up(part.webhooks, 150)
+            assert await told() == (150, False)
+            monkeypatch.setattr(webhooks, "LISTING_PAGE", 50)
+            for pages, counted in ((4, (150, False)), (3, (150, False)), (2, (100, True))):
+                monkeypatch.setattr(webhooks, "LISTING_PAGES", pages)
+                assert await told() == counted
+            admin = (await it.ask("GET", ALERTS, by=await it.as_("admin"))).json
+            assert (admin["dead"], admin["has_more_dead"]) == (None, False)
+
+    office(tmp_path, case)
+
+
+async def give_up(sender: Webhooks, count: int) -> None:
+    """Write down as many messages that nobody took."""
+    message = Message(type="alert.firing", org=ORG, at_s=NOW_S, text="told", data=msgspec.Raw(b"{}"))
+    each = Waiting(target="all", message=message, due_s=NOW_S, attempts=webhooks.ATTEMPTS_MOST)
+    writes = [webhooks._write(f"msg_{number:04}", each, "dead", expected=0) for number in range(count)]
+    for first in range(0, count, 50):
+        await sender._records.transact(writes[first : first + 50])
 
 
 def test_a_trial_waits_for_everybody_who_is_told_of_the_organisation(tmp_path: Path) -> None:

@@ -189,21 +189,30 @@ def test_a_budget_that_a_user_got_by_default_is_told_of_its_organisation(tmp_pat
 # --- meters ---------------------------------------------------------------------------------------------------
 
 
-def limited(user: str, org: str = "acme", rpm: int = 60) -> Principal:
+def limited(user: str, org: str = "acme", rpm: int = 60, *, window: bool = False) -> Principal:
     scopes = (
-        Scope(level="org", path=f"org:{org}", rate=Rate(requests_per_minute=100, tokens_per_minute=1000)),
-        Scope(level="user", path=f"org:{org}/user:{user}", rate=Rate(requests_per_minute=rpm, concurrency=2)),
+        Scope(
+            level="org",
+            path=f"org:{org}",
+            rate=Rate(requests_per_minute=100, tokens_per_minute=1000, window=window),
+        ),
+        Scope(
+            level="user",
+            path=f"org:{org}/user:{user}",
+            rate=Rate(requests_per_minute=rpm, concurrency=2, window=window),
+        ),
     )
     return Principal(key_id=user, org=org, team="t", project="p", user=user, scopes=scopes)
 
 
-def test_limits_are_told_as_far_as_they_are_taken_and_reading_takes_nothing() -> None:
+@pytest.mark.parametrize("window", [False, True], ids=["bucket", "window"])
+def test_limits_are_told_as_far_as_they_are_taken_and_reading_takes_nothing(window: bool) -> None:
     async def case() -> None:
         clock = ManualClock()
         state, plans = EmbeddedState(clock), Plans(clock)
         read = Meters(plans, state).read
         assert await read("acme") == []
-        plan = plans.of(limited("u"))
+        plan = plans.of(limited("u", window=window))
         assert await read("acme") == []
         await state.take(plan.asks_for(300), "req_1")
         for _ in range(3):
@@ -215,6 +224,11 @@ def test_limits_are_told_as_far_as_they_are_taken_and_reading_takes_nothing() ->
                 ("org:acme/user:u", "user requests at one time"): (1, 2),
             }
         assert await read("acm") == await read("other") == []
+        clock.advance(30)  # a bucket is half full again and more, a window is as it was
+        used = {each.name: each.used for each in await read("acme")}
+        assert used.get("org tokens per minute", 0) == (300 if window else 0)
+        clock.advance(30)
+        assert [each.name for each in await read("acme")] == ["user requests at one time"]
 
     run(case())
 

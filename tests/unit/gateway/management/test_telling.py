@@ -21,7 +21,7 @@ def test_every_rule_is_shown_as_it_is_in_force(tmp_path: Path) -> None:
             part.alerts._rules = {"user-over": changed.__class__(id="user-over", kind="user_over", limit=5)}
             rows = (await it.ask("GET", RULES, by=await it.as_("auditor"))).json
             by_rule = {row["rule"]: row for row in rows}
-            assert len(rows) == 10
+            assert len(rows) == 11
             assert (by_rule["user-over"]["limit"], by_rule["user-over"]["changed"]) == (5, True)
             assert (by_rule["budget-80"]["limit"], by_rule["budget-80"]["off"]) == (80, True)
             assert (await it.ask("GET", RULES, by=await it.as_("developer"))).status == 403

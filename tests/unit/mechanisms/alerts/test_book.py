@@ -153,6 +153,26 @@ def test_one_alert_of_each_kind_fires_is_delivered_and_is_visible(tmp_path: Path
     staged(tmp_path, case)
 
 
+def test_what_happens_again_while_its_alert_stands_is_told_again_once(tmp_path: Path) -> None:
+    async def case(stage: Stage) -> None:
+        for event in ("trial_1", "trial_1", "trial_2", "trial_2"):
+            alerts = stage.alerts(DEFAULTS)  # each in a process of its own
+            alerts.tell(
+                Reading(rule="canary-rolled-back", org="", subject="chat (errors)", value=1.0, event=event)
+            )
+            await alerts.tick()
+            stage.clock.advance(3_600.0)
+        assert await stage.posted() == [("alert.firing", "canary-rolled-back", "chat (errors)")] * 2
+        assert {data["event"] for _, data in stage.hooks.posted} == {"trial_1", "trial_2"}
+        assert {alert.event for alert in await alerts.standing()} == {"trial_1", "trial_2"}
+        stage.clock.advance(DAY_S)
+        await alerts.tick()
+        assert (await alerts.standing(), len(await alerts.past())) == ([], 2)
+        assert len(await stage.posted()) == 4
+
+    staged(tmp_path, case)
+
+
 def test_totals_are_asked_for_once_a_minute_and_of_the_right_days(tmp_path: Path) -> None:
     async def case(stage: Stage) -> None:
         alerts = stage.alerts(DEFAULTS)
@@ -207,6 +227,53 @@ def test_a_write_that_fails_is_made_again_and_told_once(tmp_path: Path, at: int)
             except Unavailable:
                 alerts._standing = None  # as the loop does
         assert await stage.posted() == [("alert.firing", "told", "s"), ("alert.resolved", "told", "s")]
+
+    staged(tmp_path, case)
+
+
+def test_what_happened_once_is_told_even_if_the_store_was_away_at_the_time(tmp_path: Path) -> None:
+    async def case(stage: Stage) -> None:
+        class Away:
+            times = 2
+
+            def __getattr__(self, name: str) -> object:
+                return getattr(stage.records, name)
+
+            async def transact(self, writes: object) -> object:
+                self.times -= 1
+                if self.times >= 0:
+                    raise Unavailable
+                return await stage.records.transact(writes)
+
+        alerts = stage.alerts(records=Away())
+        alerts.tell(told(2, "first"))
+        alerts.tell(told(2, "second"))
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await alerts.tick()
+            alerts._standing = None  # as the loop does
+            alerts.tell(told(3, "first"))
+        await alerts.tick()
+        assert await stage.posted() == [("alert.firing", "told", "first"), ("alert.firing", "told", "second")]
+        assert [alert.value for alert in await alerts.standing() if alert.subject == "first"] == [3]
+
+    staged(tmp_path, case)
+
+
+def test_what_happened_once_is_told_when_another_process_noted_something_meanwhile(tmp_path: Path) -> None:
+    async def case(stage: Stage) -> None:
+        rule = Rule(id="told", kind="told", limit=0, lasts_s=100.0)
+        one, other = stage.alerts((rule,)), stage.alerts((rule,))
+        for alerts in (one, other):
+            await alerts.tick()
+        other.tell(told(1, "both"))
+        await other.tick()
+        one.tell(told(1, "both"))
+        one.tell(told(1, "mine"))
+        await one.tick()  # it does not know yet what the other noted
+        await one.tick()
+        told_of = [("alert.firing", "told", "both"), ("alert.firing", "told", "mine")]
+        assert sorted(await stage.posted()) == told_of
 
     staged(tmp_path, case)
 
