@@ -21,8 +21,8 @@ ANSWER_SEEDS = (
         "an error is followed by the success mark",
         "an answer that ends badly ends without [DONE]",
         "gateway/relay.py",
-        "client.finish(turn.wording.face.codec.render_error_event(told))",
-        "client.finish(turn.wording.face.codec.render_error_event(told) + turn.wording.face.codec.end)",
+        "client.finish(codec.render_error_event(told))",
+        "client.finish(codec.render_error_event(told) + codec.end)",
         GATEWAY,
     ),
     Seed(

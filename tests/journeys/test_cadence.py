@@ -187,7 +187,7 @@ def test_words_put_back_by_redaction_come_in_whole_sentences(tmp_path: Path) -> 
     said = "Write to mia@example.org today. And to tom@example.org!"
 
     async def whole(url: str) -> None:
-        rules = PrivacySettings(requests={"EMAIL": "replace"}, answers={})
+        rules = PrivacySettings(requests={"EMAIL": "replace"}, answers={}, budget_ms=5_000)
         async with stage(tmp_path, provider={"base_url": url}, privacy=(rules,)) as it:
             caller = await it.caller()
             async with AsyncOpenAI(base_url=it.url, api_key=caller.token, max_retries=0) as customer:

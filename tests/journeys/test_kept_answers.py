@@ -69,7 +69,7 @@ def test_many_at_once_make_one_call_and_another_key_of_the_team_shares_it(tmp_pa
 
 def test_a_kept_answer_holds_stand_ins_and_each_caller_gets_its_own_words_back(tmp_path: Path) -> None:
     async def whole() -> None:
-        rules = PrivacySettings(requests={"EMAIL": "replace"}, answers={})
+        rules = PrivacySettings(requests={"EMAIL": "replace"}, answers={}, budget_ms=5_000)
         async with stage(tmp_path, cache=CACHE, privacy=(rules,)) as it:
             caller = await it.caller()
             async with client(it, caller.token) as customer:

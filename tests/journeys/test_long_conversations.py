@@ -134,7 +134,7 @@ def test_what_may_not_leave_does_not_leave_in_a_summary_and_comes_back_in_the_an
             stage(
                 tmp_path,
                 provider={"base_url": upstream.url},
-                privacy=(PrivacySettings(requests={"EMAIL": "replace"}, answers={}),),
+                privacy=(PrivacySettings(requests={"EMAIL": "replace"}, answers={}, budget_ms=5_000),),
                 altered=with_window(SUMMARISES),
             ) as it,
         ):

@@ -30,7 +30,9 @@ from tests.support import run
 
 EMAIL, CARD = "mia@example.org", "4111 1111 1111 1111"
 TEXTS = [f"Write to {EMAIL}.", "How full is the lake?"]
-RULES = PrivacySettings(org="acme", requests={"EMAIL": "replace", "CARD": "refuse", "PHONE": "mask"})
+RULES = PrivacySettings(
+    org="acme", requests={"EMAIL": "replace", "CARD": "refuse", "PHONE": "mask"}, budget_ms=5_000
+)
 GUARD = GuardSettings(org="acme", never=("dam breach",))
 
 

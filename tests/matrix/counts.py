@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from penstock.mechanisms.roles import Role
 from tests.matrix.callers import Caller
@@ -25,6 +26,9 @@ from tests.matrix.world import World, canary
 MOVING = re.compile(
     r'"(at_s|seen_s|last_seen_s|uptime_s|eta_s|current|csrf|in_flight|connections|draining)":\s*[^,}\]]+,?'
 )
+
+SEEN = frozenset({"seen_s", "last_seen_s"})
+"""What lists are in the order of, the latest first."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,26 @@ async def figures(world: World, operations: list[Operation], callers: list[Calle
                 continue
             target = operation.path + ("?level=user" if "level" in operation.query else "")
             reply = await world.wire.ask(caller, operation.method, target)
-            told[f"{operation.name} by {caller.name}"] = MOVING.sub("", reply.text)
+            told[f"{operation.name} by {caller.name}"] = MOVING.sub("", in_one_order(reply.text))
     return told
+
+
+def in_one_order(text: str) -> str:
+    """Return a reply with its lists of what was seen last first in an order that no question of its caller's moves."""
+    try:
+        return json.dumps(_in_one_order(json.loads(text)))
+    except ValueError:
+        return text  # not JSON
+
+
+def _in_one_order(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _in_one_order(each) for name, each in value.items()}
+    if isinstance(value, list):
+        found = [_in_one_order(each) for each in value]
+        is_by_time = any(isinstance(each, dict) and not SEEN.isdisjoint(each) for each in found)
+        return sorted(found, key=lambda each: str(each.get("id"))) if is_by_time else found
+    return value
 
 
 async def grow_elsewhere(world: World, caller_org: str, caller_team: str, count: int) -> None:

@@ -56,7 +56,7 @@ WHO_MAY: Final = {
     "read changes": (*_ADMINS, "auditor"),
     "read settings": _ADMINS,
     "read status": _ADMINS,
-    "read metrics": _ADMINS,
+    "read metrics": ("owner",),
     "read routes": ("owner",),
     "change routes": ("owner",),
     "read the cache of answers": (*_ADMINS, "auditor"),

@@ -50,6 +50,10 @@ _DEFAULTS: Final[dict[str, object]] = {
     "truncation": "disabled",
     "user": None,
 }
+REPEATED_BYTES: Final = 64 * 1024
+"""What is repeated of one request, in all; a member that has no room left stands as if it were not mentioned. A stream
+repeats it three times, and what keeps answers (batches, replays, webhooks) has bounds of its own.
+"""
 _ECHOED: Final = (
     "instructions",
     "max_output_tokens",
@@ -70,6 +74,13 @@ _ECHOED: Final = (
     "user",
 )
 """What a response repeats of its request."""
+_WHOSE: Final[Extras] = {
+    "metadata": raw({}),
+    **dict.fromkeys(("prompt_cache_key", "prompt_cache_retention", "safety_identifier", "user"), raw(None)),
+}
+"""What stands in these where a request did not mention them, whatever its vendor says: an answer may be one kept of
+another's request, which differed in these alone.
+"""
 _ID: Final = "resp_"
 _FOREIGN_IDS: Final = ("chatcmpl-", "cmpl-", "msg_", "req_")
 _UNSAID: Final[Extras] = {name: raw(value) for name, value in _DEFAULTS.items()}
@@ -184,13 +195,18 @@ def render_reply(reply: ChatReply) -> bytes:
 
 
 def echoed(body: bytes) -> Extras:
-    """Return what an answer repeats of the request `body`, which was read before, as its caller wrote it."""
+    """Return what an answer repeats of the request `body`, which was read before, as its caller wrote it; at most
+    `REPEATED_BYTES`.
+    """
     members = decode_object(body)
-    said = {
-        name: value
-        for name in _ECHOED
-        if (value := members.get(name)) is not None and bytes(value) != b"null"
-    }
+    said = dict(_WHOSE)
+    room = REPEATED_BYTES
+    for name in _ECHOED:
+        value = members.get(name)
+        length = 0 if value is None else len(memoryview(value))
+        if value is not None and length <= room and bytes(value) != b"null":
+            room -= length
+            said[name] = value
     for name, unsaid in _FILLED.items():
         if name in said:
             said[name] = raw({**unsaid, **OBJECT.decode(said[name])})

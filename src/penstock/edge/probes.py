@@ -2,7 +2,7 @@
 
 Promise: `/healthz` says the process answers; `/readyz` says whether new traffic should come here (503 while
 draining or while the ledger is unreachable); `/metrics` is Prometheus text. None of them tells a secret or a
-tenant's name to a stranger: the first two name nobody, and metrics need an admin key. Each carries `x-request-id`.
+tenant's name to a stranger: the first two name nobody, and metrics need an owner's key. Each carries `x-request-id`.
 """
 
 from __future__ import annotations

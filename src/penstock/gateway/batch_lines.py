@@ -183,7 +183,7 @@ class Lines:
             raise Invalid("A request of a batch is not streamed.", field="body.stream", value=True)
         if not principal.may_use(envelope.model):
             raise Invalid("This key may not use that model.", code="model_not_allowed", field="body.model")
-        self._routes().find(envelope.model)
+        self._routes().find(envelope.model, principal)
         return line
 
     async def answer(

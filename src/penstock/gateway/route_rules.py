@@ -155,6 +155,7 @@ class RouteBuilder:
             (name, (settings.model,)) for name in reversed(settings.fallbacks)
         ]
         done: set[str] = set()
+        limited = self._limited(settings)  # of the name that is asked for, whoever answers
         while waiting:
             name, way = waiting.pop()
             if name in way:
@@ -165,10 +166,11 @@ class RouteBuilder:
             done.add(name)
             route = self._named.get(name)
             if route is not None:
-                yield from self._group(f"{where}.fallbacks", route.targets, "", [], of=route)
+                for target in self._group(f"{where}.fallbacks", route.targets, "", [], of=route):
+                    yield msgspec.structs.replace(target, limited=limited)
                 waiting.extend((each, (*way, name)) for each in reversed(route.fallbacks))
             elif (target := self._named_target(name, where, mistakes)) is not None:
-                yield target
+                yield msgspec.structs.replace(target, limited=limited)
 
     def _named_target(self, name: str, where: str, mistakes: list[str]) -> Target | None:
         """Return the target behind a qualified name, ``provider/model``."""

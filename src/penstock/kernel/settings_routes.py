@@ -15,6 +15,9 @@ from penstock.kernel.settings_types import Count, Positive, Text, doc
 
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+AMinute = Annotated[int, Meta(ge=0, le=10**12)]
+AtOneTime = Annotated[int, Meta(ge=0, le=100_000)]
+"""As many as the state store counts: above that it refuses every request instead of limiting any."""
 
 
 class TargetSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,9 +70,9 @@ class CeilingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class ModelRateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much of one model each organisation may use, beside the limits of its teams, users and keys."""
 
-    requests_per_minute: Annotated[Count, doc("Requests a minute; 0 is no limit.")] = 0
-    tokens_per_minute: Annotated[Count, doc("Tokens a minute, in and out; 0 is no limit.")] = 0
-    concurrency: Annotated[Count, doc("Requests at one time; 0 is no limit.")] = 0
+    requests_per_minute: Annotated[AMinute, doc("Requests a minute; 0 is no limit.")] = 0
+    tokens_per_minute: Annotated[AMinute, doc("Tokens a minute, in and out; 0 is no limit.")] = 0
+    concurrency: Annotated[AtOneTime, doc("Requests at one time; 0 is no limit.")] = 0
     window: Annotated[
         bool,
         doc(

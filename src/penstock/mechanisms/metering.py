@@ -5,7 +5,9 @@
 
 Promises: hearing never blocks and never raises; at any moment ``produced == delivered + dropped + queued``, those among
 them that the audit pipe dropped before anybody heard. A settlement is delivered at least once, under its `operation`,
-which the ledger settles exactly once: whoever keeps one record of each has the ledger's postings to the nano-dollar.
+which the ledger settles exactly once: whoever keeps one record of each, an expired one before a posted one, has the
+ledger's postings to the nano-dollar. Both may come: a node that was cut off from the ledger tells how its request ended
+while another has let the hold expire, and what expired is told only by whom the ledger let settle it.
 What ends a process at once takes with it what was queued: the ledger remains the authority on money.
 """
 

@@ -107,7 +107,8 @@ ALLOWED: dict[Action, frozenset[Role]] = {
     Action.READ_ORG_COSTS: _ADMINS | {Role.AUDITOR},
     # A vendor bills the platform, not its organisations.
     Action.RECONCILE: _OWNER,
-    Action.READ_METRICS: _ADMINS,
+    # The page names organisations, their teams and their budgets, whoever asks.
+    Action.READ_METRICS: _OWNER,
     Action.OWN_SESSIONS: PEOPLE_ROLES,
 }
 

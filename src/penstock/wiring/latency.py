@@ -83,5 +83,6 @@ def _reading(used: Used) -> Reading:
         org=used.org,
         subject=f"{used.feature} ({team})" if team else used.feature,
         value=used.times,
+        event=team,
         told=told,
     )

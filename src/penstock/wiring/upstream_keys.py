@@ -53,7 +53,7 @@ class _Followed:
                 if self._text:
                     _log.info("provider %s calls under a new key, from secret %s", self._name, self._secret)
                 self._text = text
-        except PenstockError as error:
+        except (PenstockError, OSError) as error:
             told = str(error)
             if told != self._told:
                 _log.warning(

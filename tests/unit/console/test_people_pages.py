@@ -142,7 +142,7 @@ def test_an_invitation_s_link_is_shown_once_and_lets_in(it, ada):
     assert "127.0.0.1:8700/console/link" in reply.text
     grace = it.run(it.platform.people.by_email("grace@example.org"))
     assert (grace.name, grace.role, grace.team, grace.state) == ("Grace", "reviewer", "judges", "invited")
-    secret = token.rpartition("-")[2]
+    secret = token.split("-", 2)[2]  # base64url: it may hold hyphens of its own
     for path in ("/people", f"/people/{grace.id}"):
         assert secret not in ada.get(path).text
     assert "link not used yet" in ada.get(f"/people/{grace.id}").text

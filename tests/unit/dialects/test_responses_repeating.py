@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from openai.types.responses import Response
 
 from penstock.dialects.codec import StreamHead
 from penstock.dialects.responses import CODEC, StreamRenderer, render_reply
+from penstock.dialects.responses_replies import REPEATED_BYTES, echoed
+from penstock.gateway.faces import RESPONSES
+from penstock.gateway.wording import Wording
 from penstock.kernel.chat import ChatEvent, ChatReply, Message, ToolCall, ToolCallDelta
+from penstock.kernel.clock import ManualClock
 from tests.unit.dialects.test_responses_replies import CUSTOM, data_of, written
 
 
@@ -46,3 +51,27 @@ def test_every_form_of_a_streamed_response_repeats_what_was_asked():
         assert form["text"] == {"format": {"type": "text"}, "verbosity": "low"}
         assert (form["id"], form["tool_choice"], form["top_p"]) == ("resp_abc", "auto", None)
         assert "input" not in form
+
+
+def test_an_answer_kept_of_another_request_repeats_nothing_of_who_asked_then():
+    """Answers are shared by requests that differ in these alone; OpenAI's repeat them."""
+    whose = {"metadata": {"case": "7"}, "user": "ann", "safety_identifier": "a1", "prompt_cache_key": "k",
+             "prompt_cache_retention": "24h"}  # fmt: skip
+    asked = b'{"model":"m","input":"x"}'
+    body = json.dumps({"id": "resp_1", "model": "m", "status": "completed", "output": [], **whose}).encode()
+    wording = Wording(RESPONSES, RESPONSES.open(asked, ""), {CODEC.name: CODEC}, "req_1", ManualClock())
+    told = json.loads(wording.written(CODEC.parse_reply(body)))
+    Response.model_validate(told)
+    assert {name: told.get(name) for name in whose} == {**dict.fromkeys(whose), "metadata": {}}
+
+
+@pytest.mark.parametrize(("over", "repeated"), [(-1, True), (0, True), (1, False)])
+def test_what_is_repeated_is_bounded_and_a_longer_member_is_as_if_not_mentioned(over: int, repeated: bool):
+    words = "w" * (REPEATED_BYTES - len('""') - len("9") + over)
+    body = json.dumps(
+        {"model": "m", "input": "x", "instructions": words, "max_output_tokens": 9, "top_p": 0.5}
+    )
+    said = echoed(body.encode())
+    assert ("instructions" in said, "max_output_tokens" in said) == (True, repeated)
+    wide = echoed(json.dumps({"instructions": "w" * REPEATED_BYTES, "max_output_tokens": 9}).encode())
+    assert ("instructions" in wide, "max_output_tokens" in wide) == (False, True)

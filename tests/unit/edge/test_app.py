@@ -36,6 +36,7 @@ def test_a_route_runs_only_after_its_policy_was_met() -> None:
     assert got("/open") == "ok"
     assert got("/shut") == "missing_api_key"
     assert got("/shut", authorization="Bearer pen-caller") == "forbidden"
-    assert got("/shut", authorization="Bearer pen-admin") == "ok"
-    assert got("/none", authorization="Bearer pen-admin") == NotFound.code
-    assert served == ["anyone", "admin"]
+    assert got("/shut", authorization="Bearer pen-admin") == "forbidden"
+    assert got("/shut", authorization="Bearer pen-owner") == "ok"
+    assert got("/none", authorization="Bearer pen-owner") == NotFound.code
+    assert served == ["anyone", "owner"]

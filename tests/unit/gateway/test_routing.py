@@ -57,6 +57,29 @@ def test_a_models_qualified_name_is_under_the_limit_of_its_plain_name() -> None:
     assert [found.find(name).targets[0].limited for name in ("llama", "own/llama")] == [None, None]
 
 
+@pytest.mark.parametrize("behind", ["other", "own/llama"])
+def test_what_stands_in_for_a_route_is_under_the_limit_of_the_name_that_was_asked_for(behind: str) -> None:
+    """Rules may leave only those behind: the limit asked for holds all the same, and theirs is not touched."""
+    asked = RouteSettings(
+        model="asked",
+        targets=(TargetSettings(provider="sim", model="small"),),
+        fallbacks=(behind,),
+        rate=ModelRateSettings(requests_per_minute=2),
+    )
+    other = RouteSettings(
+        model="other",
+        targets=(TargetSettings(provider="own", model="llama"),),
+        rate=ModelRateSettings(requests_per_minute=9),
+    )
+    free = RouteSettings(model="free", targets=asked.targets, fallbacks=asked.fallbacks)
+    found = table(asked, other, free)
+    rules, unlimited = found.find("asked").rules, found.find("free").rules
+    assert rules is not None
+    assert unlimited is not None
+    assert [target.limited for target in rules.behind] == [found.find("asked").targets[0].limited]
+    assert [target.limited for target in unlimited.behind] == [None]
+
+
 def test_a_route_of_a_qualified_name_has_its_own_limit_or_none() -> None:
     target = (TargetSettings(provider="sim", model="small"),)
     limited = RouteSettings(model="small", targets=target, rate=ModelRateSettings(requests_per_minute=2))

@@ -50,7 +50,7 @@ TABLE = {
     "ask the audit of requests": "no yes yes no no no yes",
     "read costs of the whole organisation": "no yes yes no no no yes",
     "compare invoices with what was settled": "no yes no no no no no",
-    "read metrics": "no yes yes no no no no",
+    "read metrics": "no yes no no no no no",
     "see and end one's own sessions": "no yes yes yes yes yes yes",
 }
 GRANTS = {

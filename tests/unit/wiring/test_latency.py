@@ -120,3 +120,13 @@ def test_the_rule_of_the_team_counts_and_the_alert_names_it() -> None:
         ("search (red)", False),
         ("search", True),
     }
+
+
+def test_a_feature_that_is_called_like_another_and_its_team_has_an_alert_of_its_own() -> None:
+    house = House(BUDGETED, FeatureSettings(name="search", org="acme", team="red", p95_ms=2_000),
+                  FeatureSettings(name="search (red)", org="acme", p95_ms=500))  # fmt: skip
+    house.hear(latency_ms=3_000.0)
+    house.hear(feature="search (red)", team="")
+    alike = [each for each in house.read() if each.subject == "search (red)"]
+    alerts = [cast("Alert", advanced(house.rule, None, each, 0.0)) for each in alike]
+    assert len({each.key for each in alerts}) == len(alerts) == 2

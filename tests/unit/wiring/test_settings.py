@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.adapters.state.limits import LIMIT_MAX, SLOTS_MAX
 from penstock.kernel.errors import Invalid
 from penstock.kernel.settings import Settings
 from penstock.kernel.settings_gateway import QuotaSettings
@@ -285,3 +286,23 @@ def test_a_provider_names_its_tier_and_figures_of_its_own(tmp_path):
         "start",
         QuotaSettings(requests_per_minute=90, tokens_per_minute=20_000),
     )
+
+
+@pytest.mark.parametrize(
+    ("limit", "most"),
+    [("requests_per_minute", LIMIT_MAX), ("tokens_per_minute", LIMIT_MAX), ("concurrency", SLOTS_MAX)],
+)
+def test_a_models_limit_that_the_state_store_would_refuse_is_a_mistake(tmp_path, limit, most):
+    """It would refuse every request for the model, one by one, as its caller's mistake."""
+
+    def routed(figure: int):
+        text = """
+            [[routes]]
+            model = "house"
+            targets = [{{provider = "sim", model = "m"}}]
+            rate = {{{limit} = {figure}}}
+            """
+        return written(tmp_path, text.format(limit=limit, figure=figure))
+
+    assert getattr(load(routed(most), {}).routes[0].rate, limit) == most
+    assert f"rate.{limit}" in refused(routed(most + 1))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -160,6 +162,36 @@ def test_a_secret_that_cannot_be_used_leaves_the_key_that_works_and_is_told_once
     (warning,) = [record.getMessage() for record in caplog.records if "keeps its key" in record.getMessage()]
     assert warning.startswith("provider mill keeps its key: secret mill-key cannot be used: ")
     assert "4711" not in caplog.text
+
+
+def test_a_disk_that_fails_keeps_no_other_key_from_being_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a secret whose file opens and cannot be read, then the one after it is followed all the same."""
+    vendor = Vendor((200, JSON, OK))
+    write(tmp_path, "one", FIRST)
+    write(tmp_path, "two", OTHER)
+    failed = (tmp_path / "one").stat().st_ino
+    read = os.read
+
+    def failing(file: int, size: int) -> bytes:
+        if os.fstat(file).st_ino == failed:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(file, size)
+
+    async def case() -> None:
+        async with catalogued(tmp_path, vendor, "one", "two") as (catalogue, clock):
+            write(tmp_path, "two", SECOND)
+            monkeypatch.setattr(os, "read", failing)
+            await later(catalogue, clock)
+            monkeypatch.undo()
+            await chat(catalogue)
+            await chat(catalogue)
+
+    with caplog.at_level(logging.WARNING):
+        run(case())
+    assert keys(vendor) == [FIRST, SECOND]
+    assert "secret one cannot be used: [Errno 5] Input/output error" in caplog.text
 
 
 def test_the_key_before_is_told_by_no_error_either(tmp_path: Path) -> None:

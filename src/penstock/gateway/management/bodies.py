@@ -19,6 +19,8 @@ Model = Annotated[str, Field(min_length=1, max_length=256)]
 Models = Annotated[list[Model], Field(max_length=200)]
 Nanos = Annotated[int, Field(ge=0, le=9_000_000_000_000_000_000, strict=True)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000, strict=True)]
+AtOneTime = Annotated[int, Field(ge=0, le=100_000, strict=True)]
+"""As many as the state store counts: above that it refuses every request instead of limiting any."""
 Flag = Annotated[bool, Field(strict=True)]
 
 
@@ -33,7 +35,7 @@ class RateBody(Body):
 
     requests_per_minute: Count = 0
     tokens_per_minute: Count = 0
-    concurrency: Count = 0
+    concurrency: AtOneTime = 0
     window: Flag = False
 
     def rate(self) -> Rate:

@@ -206,6 +206,8 @@ class Alerts:
             if rule is None or (rule.lasts_s and now_s - alert.seen_s >= rule.lasts_s):
                 ended = msgspec.structs.replace(alert, state="resolved", resolved_s=now_s)
                 await self._write(alert, ended, version)
+        for key in self._seen_s.keys() - self._known.keys():  # what others ended, and what found no room
+            del self._seen_s[key]
 
     # ---------------------------------------------------------------------------------------------------- the rows
 

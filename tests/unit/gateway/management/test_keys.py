@@ -154,6 +154,19 @@ def test_a_change_changes_what_is_given_and_is_felt_by_the_next_request(tmp_path
     office(tmp_path, case)
 
 
+def test_no_more_at_one_time_is_set_than_the_state_store_counts(tmp_path: Path) -> None:
+    """It would refuse every request of the key instead of limiting any."""
+
+    async def case(it: Office) -> None:
+        admin, key = await it.as_("admin"), await it.key(name="wide")
+        for most, status in ((100_000, 200), (100_001, 400)):
+            rate = {"requests_per_minute": 0, "tokens_per_minute": 0, "concurrency": most}
+            told = await it.ask("PATCH", f"{KEYS}/{key.id}", {"rate": rate}, by=admin)
+            assert told.status == status, told.text
+
+    office(tmp_path, case)
+
+
 def test_a_key_that_somebody_revoked_meanwhile_stays_revoked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,3 +80,24 @@ def test_what_was_down_for_a_moment_is_told_to_nobody(tmp_path: Path) -> None:
             assert await nodes.pass_s(1, 0) == []
 
     staged(tmp_path, case)
+
+
+def test_what_others_ended_is_forgotten_here_too(tmp_path: Path) -> None:
+    """Subjects are named by callers: whoever did not end an alert itself must not remember it for ever."""
+
+    async def case(stage: Stage) -> None:
+        [rule] = [rule for rule in DEFAULTS if rule.id == "latency-budget"]
+        slow = [told(2.0, "chat", rule.id)]
+        first = stage.alerts((rule,), [Source((rule.id,), lambda: slow)])
+        other = stage.alerts((rule,), [Source((rule.id,), list)])
+        await first.tick()
+        for _ in range(90):  # the first is silent meanwhile
+            stage.clock.advance(1)
+            await other.tick()
+        assert await other.standing() == []
+        slow.clear()
+        for _ in range(3):
+            await first.tick()
+        assert not first._seen_s  # pyright: ignore[reportPrivateUsage]  # what is kept shows nowhere else
+
+    staged(tmp_path, case)
