@@ -44,11 +44,6 @@ class Feature:
     shows: str = ""
     trial: str = ""
 
-    @property
-    def is_idle_off(self) -> bool:
-        """Tell whether it is measured against a gateway at its defaults, by the spine's own load of whole answers."""
-        return self.off == Side() and self.load is FULL_64 and not self.members
-
 
 _PERSONAL = "Reach me at jo.miller@example.org or +44 20 7946 0958, card 4111 1111 1111 1111."
 _PRIVACY = Side(

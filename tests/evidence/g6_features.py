@@ -4,9 +4,9 @@ Two processes of the gateway at a time, one with the feature and one without, ar
 the bench's own loads and provider (`tests/bench/{features,turns}`). Two processes that are the same differ by a few µs
 (the seed of their hashes, where their memory lies), so each round starts new ones; the first row of the table is a
 feature that is nothing, and tells what of the others to believe. The figure is the difference of their CPU, of the
-process and all its helpers, with what a request leaves to do afterwards. The idle one is held against what S11 said of
-the spine (`docs/evidence/spine`, kept from before the features came). Both were measured on the machine as it was on
-its day: the floor, which has none of our code, was measured in both runs, and tells how fast that machine was.
+process and all its helpers, with what a request leaves to do afterwards. The idle one is asked in turns with the spine
+itself, served from the repository's history (`tests/bench/peers/penstock_spine`): whatever the machine is like today, it
+is so for both.
 """
 
 from __future__ import annotations
@@ -14,74 +14,62 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from tests.bench import load, run, turns, whole
 from tests.bench.features import FEATURES, Feature
 from tests.bench.load import FULL_64
 from tests.bench.payload import EVENTS
 from tests.bench.peers.base import NotRunnable, Target
-from tests.bench.peers.floor import Floor
+from tests.bench.peers.penstock import Penstock
 from tests.bench.peers.penstock_features import Featured
+from tests.bench.peers.penstock_spine import COMMIT, Spine
 from tests.bench.peers.upstream import UpstreamProcess
-from tests.bench.turns import Middle, Pair, middle
-from tests.evidence.registry import RECORDS, Bars, Record, Result, Scalar, Table, read_all
+from tests.bench.turns import Middle, Pair, Turn, middle
+from tests.evidence.registry import Bars, Result, Scalar, Table
 
 ID = "G6"
 TITLE = "Features that are idle cost a request nothing, and each that is on what is told here"
 MOST_US: Final = 5.0
-SPINE: Final = "S11"
-OF_THE_SPINE: Final = RECORDS / "spine"
-RUNGS: Final = "Where the CPU of a request goes"
-WHOLE: Final = "a whole request"
 ROUNDS, PAIRS, SECONDS = 2, 2, 1
+SPINE_ROUNDS, SPINE_PAIRS = 5, 4
 QUICK_FEATURES: Final = (FEATURES[0], FEATURES[-1])
 
 
-@dataclass(slots=True, frozen=True)
-class Spine:
-    """What the spine's record says: a whole request, and the floor, in µs of CPU of its day."""
-
-    commit: str
-    date: str
-    whole_us: float
-    floor_us: float
-
-
 def produce(quick: bool) -> Result:
-    """Measure the floor and every feature, round after round; judge."""
+    """Measure what is idle beside the spine, and every feature, round after round; judge."""
     load.install()
-    spine = spine_of(read_all(OF_THE_SPINE))
     seen: dict[str, list[Pair]] = {}
     failed: dict[str, str] = {}
     with UpstreamProcess().running() as upstream:
-        floor = _floor_us(upstream)
+        beside = [pair for _ in range(1 if quick else SPINE_ROUNDS) for pair in _beside_the_spine(upstream)]
         for _ in range(1 if quick else ROUNDS):
             for feature in QUICK_FEATURES if quick else FEATURES:
                 _visit(feature, upstream, seen, failed)
-    if not (idles := idle_us(seen)):
-        raise NotRunnable(f"no gateway at its defaults could be measured: {failed}")
-    idle = middle(idles)
-    faults = judge(idle, spine, seen, failed)
+    more_us = middle([pair.more_us for pair in beside])
+    spine, idle = (middle([turn.whole_us for turn in side]) for side in sides(beside))
+    faults = judge(more_us, beside, seen, failed)
     told = (
-        f"idle {idle.at:.1f} ± {idle.error:.1f} µs a request; {SPINE} said {spine.whole_us:.1f} of the spine "
-        f"(the floor {spine.floor_us:.1f} then, {spine.commit} of {spine.date}; {floor.at:.1f} now)"
+        f"an idle request costs {more_us} µs more than the spine's ({COMMIT[:12]}), asked in turns: "
+        f"{idle.at:.1f} and {spine.at:.1f} in the middle"
     )
     return Result(
-        _figures(idle, floor, spine, seen),
-        "met" if not faults else "missed" if idle.at - idle.error > spine.whole_us + MOST_US else "partly",
+        _figures(more_us, beside, seen),
+        "met" if not faults else "missed" if more_us.at - more_us.error > MOST_US else "partly",
         "; ".join([*faults, told]),
         (table(seen, streams=False), table(seen, streams=True)),
         (bars(seen, streams=False), bars(seen, streams=True)),
     )
 
 
-def _floor_us(upstream: Target) -> Middle:
-    """Measure the least a Python gateway can do, as the yardstick of this machine now."""
-    with Floor(upstream.port).running() as floor:
-        found = [turns.turn(floor, upstream, FULL_64, SECONDS) for _ in range(ROUNDS * PAIRS + 1)]
-    return middle([turn.window_us for turn in found[1:]])
+def _beside_the_spine(upstream: Target) -> list[Pair]:
+    """Start the spine, and what it has become with nothing on, and ask them in turns."""
+    with ExitStack() as up:
+        off = up.enter_context(Spine(upstream.port).running())
+        on = up.enter_context(Penstock(upstream.port).running())
+        found = turns.pairs(off, on, upstream, FULL_64, count=SPINE_PAIRS, seconds=SECONDS)
+    print(f"beside the spine: {middle([pair.more_us for pair in found])}", file=sys.stderr, flush=True)
+    return found
 
 
 def _visit(feature: Feature, upstream: Target, seen: dict[str, list[Pair]], failed: dict[str, str]) -> None:
@@ -109,34 +97,21 @@ def _measured(feature: Feature, upstream: Target) -> list[Pair]:
         return turns.pairs(off, on, upstream, feature.load, count=PAIRS, seconds=SECONDS)
 
 
-def spine_of(records: Sequence[Record]) -> Spine:
-    """Read the spine's record; LookupError where there is none, or no such row."""
-    record = next((each for each in records if each.id == SPINE), None)
-    if record is None:
-        message = f"no record of {SPINE}: run it first"
-        raise LookupError(message)
-    floor: Any = record.figures[Floor.name]
-    rows = {row[0]: row[1] for table in record.tables if table.title == RUNGS for row in table.rows}
-    return Spine(record.commit, record.date[:10], float(rows[WHOLE] or 0.0), float(floor["cpu_us"]))
-
-
-def idle_us(seen: Mapping[str, Sequence[Pair]]) -> list[float]:
-    """Return what a request cost in each turn of a gateway that has everything compiled in and nothing on."""
-    alike = {feature.name for feature in FEATURES if feature.is_idle_off}
-    return [pair.off.window_us for name, found in seen.items() if name in alike for pair in found]
+def sides(found: Sequence[Pair]) -> tuple[list[Turn], list[Turn]]:
+    """Return the turns of the one and of the other."""
+    return [pair.off for pair in found], [pair.on for pair in found]
 
 
 def judge(
-    idle: Middle, spine: Spine, seen: Mapping[str, Sequence[Pair]], failed: Mapping[str, str]
+    more_us: Middle, beside: Sequence[Pair], seen: Mapping[str, Sequence[Pair]], failed: Mapping[str, str]
 ) -> list[str]:
-    """Return what is not as promised."""
-    more_us = idle.at - spine.whole_us
+    """Return what is not as promised; `more_us` is what idle costs more than the spine, in the pairs `beside`."""
     faults = [f"not measured: {name}: {why}" for name, why in failed.items()]
-    if more_us > MOST_US + idle.error:
+    if more_us.at > MOST_US + more_us.error:
         faults.append(
-            f"an idle request costs {more_us:.1f} µs more than the spine's, at most {MOST_US:g} wanted"
+            f"an idle request costs {more_us.at:.1f} µs more than the spine's, at most {MOST_US:g} wanted"
         )
-    for name, found in seen.items():
+    for name, found in {"beside the spine": beside, **seen}.items():
         errors = sum(turn.errors for pair in found for turn in (pair.off, pair.on))
         foreign = middle([turn.foreign_cores for pair in found for turn in (pair.off, pair.on)]).at
         if errors:
@@ -147,17 +122,20 @@ def judge(
 
 
 def _figures(
-    idle: Middle, floor: Middle, spine: Spine, seen: Mapping[str, Sequence[Pair]]
+    more_us: Middle, beside: Sequence[Pair], seen: Mapping[str, Sequence[Pair]]
 ) -> dict[str, Scalar | dict[str, Scalar]]:
+    spine, idle = (middle([turn.whole_us for turn in side]) for side in sides(beside))
     return {
+        "more_than_the_spine_us": round(more_us.at, 2),
+        "more_than_the_spine_error_us": round(more_us.error, 2),
         "idle_us": round(idle.at, 2),
-        "idle_error_us": round(idle.error, 2),
-        f"{SPINE.lower()}_us": round(spine.whole_us, 2),
-        f"{SPINE.lower()}_commit": spine.commit,
+        "spine_us": round(spine.at, 2),
+        "spine_commit": COMMIT[:12],
+        "times_the_spine": round(idle.at / spine.at, 3),
+        "idle_requests_per_s": round(middle([pair.on.per_s for pair in beside]).at),
+        "spine_requests_per_s": round(middle([pair.off.per_s for pair in beside]).at),
         "idle_python_calls": round(whole.calls(), 1),
-        f"{SPINE.lower()}_python_calls": whole.SPINE_CALLS,
-        "floor_us": round(floor.at, 2),
-        f"floor_of_{SPINE.lower()}_us": round(spine.floor_us, 2),
+        "spine_python_calls": whole.SPINE_CALLS,
         "pairs_us": {
             name: ", ".join(f"{pair.more_us:+.1f}" for pair in found) for name, found in seen.items()
         },

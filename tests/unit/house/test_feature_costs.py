@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+import subprocess
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from tests.bench import payload
 from tests.bench.features import FEATURES
+from tests.bench.peers import penstock_spine
+from tests.bench.peers.base import NotRunnable
 from tests.bench.turns import Middle, Pair, Turn, middle
 from tests.evidence import g6_features as g6
-from tests.evidence.registry import Line, Record, Result, Table, run
 
-SPINE = g6.Spine("abc", "2026-11-21", 100.0, 14.0)
 PLAIN, STREAMED = FEATURES[0].name, next(each.name for each in FEATURES if each.load.stream)
 
 
@@ -57,39 +58,45 @@ def test_a_bar_is_drawn_only_for_what_is_more_than_its_error() -> None:
     assert g6.bars(seen, streams=False).bars == {PLAIN: 0.0, FEATURES[1].name: 21.0}
 
 
-def test_idle_is_the_gateway_at_its_defaults_under_the_spines_load_alone() -> None:
-    kept = next(each.name for each in FEATURES if each.off.settings)
-    asked = next(each.name for each in FEATURES if each.members)
-    seen = {
-        PLAIN: pairs(5.0),
-        kept: pairs(0.0, base=1.0),
-        asked: pairs(0.0, base=2.0),
-        STREAMED: pairs(0.0, base=3.0),
-    }
-    assert g6.idle_us(seen) == [100.0]
-
-
-@pytest.mark.parametrize(("idle_us", "is_met"), [(90.0, True), (106.0, True), (106.1, False)])
-def test_idle_may_be_five_microseconds_and_its_error_above_the_spine(idle_us: float, is_met: bool) -> None:
-    faults = g6.judge(Middle(idle_us, 1.0), SPINE, {PLAIN: pairs(0.0, 0.0)}, {})
+@pytest.mark.parametrize(("more_us", "is_met"), [(-9.0, True), (6.0, True), (6.1, False)])
+def test_idle_may_cost_five_microseconds_and_its_error_more_than_the_spine(
+    more_us: float, is_met: bool
+) -> None:
+    faults = g6.judge(Middle(more_us, 1.0), pairs(more_us), {PLAIN: pairs(0.0, 0.0)}, {})
     assert (not faults) is is_met
 
 
 def test_a_feature_that_could_not_be_measured_or_failed_or_was_disturbed_is_told() -> None:
     broken = [Pair(turn(1.0), turn(1.0, errors=3.0))]
     disturbed = [Pair(turn(1.0, foreign_cores=0.5), turn(1.0, foreign_cores=0.5))]
-    faults = g6.judge(Middle(100.0, 1.0), SPINE, {"a": broken, "b": disturbed}, {"c": "no port"})
-    assert faults == ["not measured: c: no port", "a: 3 errors", "b: others burnt 0.50 cores"]
+    faults = g6.judge(Middle(0.0, 1.0), broken, {"a": broken, "b": disturbed}, {"c": "no port"})
+    assert faults == [
+        "not measured: c: no port",
+        "beside the spine: 3 errors",
+        "a: 3 errors",
+        "b: others burnt 0.50 cores",
+    ]
 
 
-def test_the_spine_is_read_from_its_record_and_must_be_there() -> None:
-    rungs = Table(title=g6.RUNGS, columns=("rung", "µs"), rows=(("net", 20.0), (g6.WHOLE, 101.5)))
-    figures: dict[str, Any] = {"floor": {"cpu_us": 14.5}}
-    made: Record = run(Line("S11", "t", lambda _: Result(figures, "met", "", (rungs,))))
-    spine = g6.spine_of([msgspec.structs.replace(made, id="S10"), made])
-    assert (spine.whole_us, spine.floor_us, spine.commit) == (101.5, 14.5, made.commit)
-    with pytest.raises(LookupError, match="S11"):
-        g6.spine_of([])
+def test_the_spine_is_taken_from_the_history_as_it_was_and_must_be_there(tmp_path: Path) -> None:
+    history, taken = tmp_path / "history", tmp_path / "taken"
+    source = history / "src" / "penstock" / "it.py"
+    source.parent.mkdir(parents=True)
+
+    def git(*words: str) -> str:
+        who = ("-c", "user.name=Kim", "-c", "user.email=kim@example.org", "-c", "commit.gpgsign=false")
+        done = subprocess.run(["git", *who, *words], cwd=history, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    git("init", "-q")
+    for words in ("then", "now"):
+        source.write_text(words)
+        git("add", "-A")
+        git("commit", "-qm", words)
+    penstock_spine.unpack(git("rev-parse", "HEAD~1"), taken, history)
+    assert (taken / "src" / "penstock" / "it.py").read_text() == "then"
+    with pytest.raises(NotRunnable, match="not in this history"):
+        penstock_spine.unpack("0" * 40, taken, history)
 
 
 def test_a_feature_says_the_same_on_both_sides_unless_the_wish_is_the_callers() -> None:
