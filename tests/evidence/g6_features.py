@@ -5,8 +5,8 @@ the bench's own loads and provider (`tests/bench/{features,turns}`). Two process
 (the seed of their hashes, where their memory lies), so each round starts new ones; the first row of the table is a
 feature that is nothing, and tells what of the others to believe. The figure is the difference of their CPU, of the
 process and all its helpers, with what a request leaves to do afterwards. The idle one is asked in turns with the spine
-itself, served from the repository's history (`tests/bench/peers/penstock_spine`): whatever the machine is like today, it
-is so for both.
+itself, served from the repository's history (`tests/bench/peers/penstock_spine`): whatever the machine is like today,
+it is so for both.
 """
 
 from __future__ import annotations
