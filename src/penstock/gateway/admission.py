@@ -75,9 +75,7 @@ class LimitReached(OverLimit):
         """Say which limit, with what is left of every limit in `seat`."""
         name, wait_s = seat.plan.names[taken.refused], taken.retry_after_s
         remedy = f"Retry after {max(wait_s, 0.001):.3f} s."
-        if (
-            ask.kind == "slots"
-        ):  # told is when a slot lapses whose holder died; one is free when a request ends
+        if ask.kind == "slots":  # told is when one of a dead holder lapses; one is free when a request ends
             wait_s = min(wait_s, SLOT_RETRY_S)
             remedy = "Retry when one of them has ended."
         super().__init__(
@@ -114,10 +112,7 @@ class Admission:
         self._check_caps(ask, principal, targets)
         worst = worst_nanos(targets, ask, output_tokens)
         self._check_price(ask, principal, worst)
-        plan = self._plans.of(principal)
-        limited = targets[0].limited
-        if limited is not None:
-            plan = plan.of_model(limited)
+        plan = self._plans.of(principal, targets[0].limited)
         seat = Seat(
             context.request_id,
             plan,
@@ -157,10 +152,7 @@ class Admission:
         of tokens, and no money is held. Raises Rejected.
         """
         self._check_caps(ask, context.principal, targets)
-        plan = self._plans.of(context.principal)
-        limited = targets[0].limited if targets else None
-        if limited is not None:
-            plan = plan.of_model(limited)
+        plan = self._plans.of(context.principal, targets[0].limited if targets else None)
         seat = Seat(context.request_id, plan, ask.input_tokens, 0, tokens)
         await self._take_limits(seat)
         return seat

@@ -110,14 +110,14 @@ class Plans:
         self._plans: OrderedDict[int, Plan] = OrderedDict()
         self._latest: dict[tuple[str, str], int] = {}
 
-    def of(self, principal: Principal) -> Plan:
-        """Return the plan of `principal` for today."""
+    def of(self, principal: Principal, model: Scope | None = None) -> Plan:
+        """Return the plan of `principal` for today, with the limits of a `model` besides where it has any."""
         day = int(self._clock.wall_s()) // DAY_S
         plan = self._plans.get(id(principal))
         # The plan keeps its principal alive, so an equal id is the same object for as long as the plan is here.
-        if plan is not None and plan.day == day:
-            return plan
-        return self._remember(principal, day)
+        if plan is None or plan.day != day:
+            plan = self._remember(principal, day)
+        return plan if model is None else plan.of_model(model)
 
     def room_in_s(self, account: str) -> float | None:
         """Return in how many seconds at the latest a full budget has room again; None where its window never ends."""

@@ -78,7 +78,7 @@ def bins_of(event: RequestEvent) -> tuple[int, int]:
     if 400 <= event.status < 500:
         return -1, -1
     latency_ms, first_ms = event.latency_ms, event.first_token_ms
-    latency = first = 0
+    latency = first = 0  # the formula stands here twice: every event comes by, and a call costs more than it
     if latency_ms > LOWEST_MS:
         latency = ceil(log(latency_ms / LOWEST_MS) * _PER_LOG) if latency_ms < HIGHEST_MS else _LAST_BIN
     if first_ms <= 0.0:
